@@ -1,0 +1,473 @@
+"""Train the tokenizer and the three tiny models of the quickstart from nothing but the grammar beside this file.
+
+    python data/quickstart/make/models.py            # writes data/quickstart/models/{policy,judge,reward}
+
+Seeded and run on two CPU threads. Each model is checked on cases of the grammar's "check" pool while it trains
+and its best state is kept, since models this small are fickle. Weights are trained in fp32 and written in bf16.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from grammar import (
+    GREETINGS,
+    MIX,
+    OPENINGS,
+    TRAITS,
+    Case,
+    Pool,
+    sample_case,
+    sample_prompt,
+    sample_reply,
+    sample_traits,
+    traits_of,
+    vocabulary,
+)
+from tastes import prefers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from torch.nn.functional import cross_entropy, logsigmoid
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
+
+QUICKSTART = Path(__file__).parents[1]
+PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{- '<|' + message['role'] + '|>' + message['content'] -}}"
+    "{%- if message['role'] == 'assistant' -%}{{- '<|end|>' -}}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
+)
+WORDS = r" ?[\p{L}\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+"
+"""A code such as F33 stays whole, so that it can become one token."""
+
+IGNORE = -100
+"""The label that cross-entropy leaves out."""
+
+BALANCED = dict.fromkeys(TRAITS, 0.5)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A customer's message, a reply to it, and the traits of that reply."""
+
+    case: Case
+    prompt: str
+    reply: str
+    traits: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast one model learns."""
+
+    steps: int
+    """Optimizer steps."""
+    batch: int
+    """Examples (pairs, for the reward model) in each step."""
+    peak: float
+    """Highest learning rate of the cosine schedule, reached after 5 % of the steps."""
+    check_every: int
+    """Steps between two looks at the check pool."""
+
+
+# ------------------------------------------------------------------------------------------------ tokenizer
+
+
+def make_tokenizer(principles: dict[str, str], template: str) -> PreTrainedTokenizerFast:
+    """Byte-level BPE that knows each word of the grammar as one token and spells any other text in pieces."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=4096,
+        min_frequency=1,
+        special_tokens=[PAD, END, SYSTEM, USER, ASSISTANT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [f" {text}" for text in [*vocabulary(), *principles.values()]]
+    starts = [sentence.split()[0] for sentence in (*OPENINGS, *GREETINGS)]
+    core.train_from_iterator([*texts, *starts, template, "yes", "no"], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        eos_token=END,
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=512,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def chat(tokenizer: PreTrainedTokenizerFast, prompt: str, reply: str | None = None) -> list[int]:
+    """Token ids of a prompt that awaits its answer, or of a prompt with its reply."""
+    messages = [{"role": "user", "content": prompt}]
+    if reply is not None:
+        messages.append({"role": "assistant", "content": reply})
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply is None)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+# ----------------------------------------------------------------------------------------------- one learner
+
+
+def new_config(tokenizer: PreTrainedTokenizerFast, width: int, inner: int, layers: int) -> LlamaConfig:
+    """A small Llama with heads of 32 (the least that vLLM's CPU attention takes) and untied embeddings."""
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        num_key_value_heads=width // 32,
+        head_dim=32,
+        max_position_embeddings=512,
+        initializer_range=0.06,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def fit(
+    model: PreTrainedModel,
+    schedule: Schedule,
+    loss_at: Callable[[int], Tensor],
+    check: Callable[[], float],
+) -> float:
+    """Minimise `loss_at(step)`, leave the model in the state with the highest `check()`, and return that."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.peak, betas=(0.9, 0.98), weight_decay=0.01)
+    best, state, started = -math.inf, model.state_dict(), time.perf_counter()
+    for step in range(schedule.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.peak * _pace(step / schedule.steps)
+        loss = loss_at(step)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if (step + 1) % schedule.check_every == 0:
+            with torch.inference_mode():
+                score = check()
+            took = time.perf_counter() - started
+            print(f"  step {step + 1:5} loss {loss.item():.3f} check {score:.3f} ({took:.0f} s)", flush=True)
+            if score >= best:
+                best, state = score, {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    return best
+
+
+def _pace(done: float) -> float:
+    """Share of the peak learning rate when `done` of the training is over."""
+    return min(done / 0.05, 0.5 + 0.5 * math.cos(math.pi * done)) + 1e-3
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Rows of unequal length as one matrix, filled up at the right."""
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+
+
+def sample_example(rng: random.Random, pool: Pool, share: dict[str, float]) -> Example:
+    """A fresh case of `pool` with a reply whose traits have the given odds."""
+    case, traits = sample_case(rng, pool), sample_traits(rng, share)
+    return Example(case, sample_prompt(rng, case), sample_reply(rng, case, traits), traits)
+
+
+# ---------------------------------------------------------------------------------------------------- policy
+
+
+def train_policy(tokenizer: PreTrainedTokenizerFast, schedule: Schedule, seed: int) -> LlamaForCausalLM:
+    """Learn to echo the slots of a prompt first, then to write replies of mixed quality."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    model = LlamaForCausalLM(new_config(tokenizer, width=128, inner=320, layers=4))
+    held_out = [sample_example(random.Random(seed + 1 + item), "check", MIX) for item in range(256)]
+
+    def loss_at(step: int) -> Tensor:
+        echoes = 0.9 if step < 0.25 * schedule.steps else 0.05
+        batch = [sample_example(rng, "train", MIX) for _ in range(schedule.batch)]
+        replies = [echo(example.case) if rng.random() < echoes else example.reply for example in batch]
+        return reply_loss(model, tokenizer, [example.prompt for example in batch], replies)
+
+    def check() -> float:
+        prompts, replies = [e.prompt for e in held_out], [e.reply for e in held_out]
+        return -reply_loss(model, tokenizer, prompts, replies).item()
+
+    fit(model, schedule, loss_at, check)
+    return model
+
+
+def echo(case: Case) -> str:
+    """The slots of a case and nothing else: the shortest lesson in copying."""
+    return f"Hello {case.name}! Order {case.order} for the {case.product}."
+
+
+def reply_loss(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[str],
+    replies: Sequence[str],
+) -> Tensor:
+    """Mean negative log-likelihood of the replies' tokens, in nats."""
+    rows, labels = [], []
+    for prompt, reply in zip(prompts, replies, strict=True):
+        row, start = chat(tokenizer, prompt, reply), len(chat(tokenizer, prompt))
+        rows.append(row)
+        labels.append([*[IGNORE] * start, *row[start:]])
+    ids, wanted = pad(rows, tokenizer.pad_token_id), pad(labels, IGNORE)
+    hidden = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
+    kept = wanted[:, 1:] != IGNORE
+    return cross_entropy(model.lm_head(hidden[:, :-1][kept]), wanted[:, 1:][kept])
+
+
+def sample_policy(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    cases: Sequence[Case],
+    seed: int,
+    greedy: bool = False,
+) -> list[Example]:
+    """One reply of the policy to each case, at temperature 1 or greedy, with the traits that it shows."""
+    torch.manual_seed(seed)
+    rng, examples = random.Random(seed), []
+    for start in range(0, len(cases), 250):
+        part = cases[start : start + 250]
+        prompts = [sample_prompt(rng, case) for case in part]
+        rows = [chat(tokenizer, prompt) for prompt in prompts]
+        longest = max(len(row) for row in rows)
+        ids = torch.tensor([[tokenizer.pad_token_id] * (longest - len(row)) + row for row in rows])
+        written = model.generate(
+            ids,
+            attention_mask=ids != tokenizer.pad_token_id,
+            do_sample=not greedy,
+            top_k=0,
+            max_new_tokens=112,
+        )
+        replies = tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
+        for case, prompt, reply in zip(part, prompts, replies, strict=True):
+            examples.append(Example(case, prompt, reply, traits_of(case, reply)))
+    return examples
+
+
+# ----------------------------------------------------------------------------------------------------- judge
+
+
+def train_judge(
+    tokenizer: PreTrainedTokenizerFast,
+    principles: dict[str, str],
+    template: str,
+    samples: Sequence[Example],
+    schedule: Schedule,
+    seed: int,
+) -> LlamaForCausalLM:
+    """Learn to answer yes or no to "does the reply follow this principle?", for all principles at once."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    model = LlamaForCausalLM(new_config(tokenizer, width=192, inner=512, layers=4))
+    held_out = [sample_example(random.Random(seed + 1 + item), "check", BALANCED) for item in range(200)]
+    rows = [judge_rows(tokenizer, principles, template, example) for example in held_out]
+    answers = (tokenizer.convert_tokens_to_ids("no"), tokenizer.convert_tokens_to_ids("yes"))
+
+    def loss_at(step: int) -> Tensor:
+        del step
+        batch = [
+            rng.choice(samples) if rng.random() < 0.4 else sample_example(rng, "train", BALANCED)
+            for _ in range(schedule.batch)
+        ]
+        logits = judge_logits(
+            model, tokenizer, [judge_rows(tokenizer, principles, template, e) for e in batch]
+        )
+        wanted = torch.tensor([answers[trait in e.traits] for e in batch for trait in TRAITS])
+        return cross_entropy(logits, wanted, label_smoothing=0.02)
+
+    def check() -> float:
+        logits = judge_logits(model, tokenizer, rows)
+        says_yes = (logits[:, answers[1]] > logits[:, answers[0]]).view(-1, len(TRAITS))
+        truth = torch.tensor([[trait in example.traits for trait in TRAITS] for example in held_out])
+        right = (says_yes == truth).float().mean(dim=0)
+        print("  ", " ".join(f"{trait} {share:.2f}" for trait, share in zip(TRAITS, right, strict=True)))
+        return right.mean().item()
+
+    fit(model, schedule, loss_at, check)
+    return model
+
+
+def judge_rows(
+    tokenizer: PreTrainedTokenizerFast, principles: dict[str, str], template: str, example: Example
+) -> list[list[int]]:
+    """The judge's question about one reply, once for each principle, as token ids."""
+    filled = template.replace("{{prompt}}", example.prompt).replace("{{response}}", example.reply)
+    return [chat(tokenizer, filled.replace("{{principle}}", principles[trait])) for trait in TRAITS]
+
+
+def judge_logits(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Sequence[Sequence[int]]]
+) -> Tensor:
+    """Logits of the answer's token, one row for each reply and principle.
+
+    The questions about one reply differ only at their end, so their common start is read once: the ends follow it
+    in one sequence, each at the positions it would have alone and blind to the other ends.
+    """
+    rows, places, spans, asked = [], [], [], []
+    for variants in questions:
+        shared = common_length(variants)
+        row, place, span = list(variants[0][:shared]), list(range(shared)), [0] * shared
+        for number, variant in enumerate(variants, start=1):
+            row += variant[shared:]
+            place += range(shared, len(variant))
+            span += [number] * (len(variant) - shared)
+            asked.append((len(rows), len(row) - 1))
+        rows.append(row)
+        places.append(place)
+        spans.append(span)
+    ids, position, part = pad(rows, tokenizer.pad_token_id), pad(places, 0), pad(spans, -1)
+    same = (part[:, None, :] == part[:, :, None]) | (part[:, None, :] == 0)
+    mask = (same & torch.ones(ids.shape[1], ids.shape[1]).tril().bool())[:, None]
+    hidden = model.model(input_ids=ids, attention_mask=mask, position_ids=position).last_hidden_state
+    return model.lm_head(torch.stack([hidden[row, column] for row, column in asked]))
+
+
+def common_length(rows: Sequence[Sequence[int]]) -> int:
+    """Number of leading tokens that all rows share."""
+    return next((i for i, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), 0)
+
+
+# ---------------------------------------------------------------------------------------------- reward model
+
+
+def train_reward(
+    tokenizer: PreTrainedTokenizerFast,
+    policy: LlamaForCausalLM,
+    weights: dict[str, float],
+    samples: Sequence[Example],
+    schedule: Schedule,
+    seed: int,
+) -> LlamaForSequenceClassification:
+    """Bradley-Terry on pairs of replies, from the policy's weights, with one simulated annotator's taste."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    config = new_config(tokenizer, width=128, inner=320, layers=4)
+    config.num_labels = 1
+    model = LlamaForSequenceClassification(config)
+    model.model.load_state_dict(policy.model.state_dict())
+    check_rng = random.Random(seed + 1)
+    held_out = [sample_pair(check_rng, "check", weights, ()) for _ in range(300)]
+
+    def margins(pairs: Sequence[tuple[Example, Example]]) -> Tensor:
+        rows = [chat(tokenizer, e.prompt, e.reply) for side in zip(*pairs, strict=True) for e in side]
+        ids = pad(rows, tokenizer.pad_token_id)
+        scores = model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).logits[:, 0]
+        return scores[: len(pairs)] - scores[len(pairs) :]
+
+    def loss_at(step: int) -> Tensor:
+        del step
+        return -logsigmoid(
+            margins([sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)])
+        ).mean()
+
+    fit(model, schedule, loss_at, lambda: (margins(held_out) > 0).float().mean().item())
+    return model
+
+
+def sample_pair(
+    rng: random.Random, pool: Pool, weights: dict[str, float], samples: Sequence[Example]
+) -> tuple[Example, Example]:
+    """Two replies to one prompt, the preferred one first; one of them is the policy's own where there are any."""
+    while True:
+        if samples and rng.random() < 0.5:
+            first = rng.choice(samples)
+        else:
+            first = sample_example(rng, pool, BALANCED)
+        traits = sample_traits(rng, BALANCED)
+        second = Example(first.case, first.prompt, sample_reply(rng, first.case, traits), traits)
+        verdict = prefers(rng, weights, first.traits, second.traits)
+        if verdict != "tie":
+            return (first, second) if verdict == "a" else (second, first)
+
+
+# ----------------------------------------------------------------------------------------------- command line
+
+
+def read_constitution(path: Path) -> tuple[dict[str, str], dict[str, float]]:
+    """Texts and weights of the principles, by id."""
+    principles = yaml.safe_load(path.read_text(encoding="utf-8"))["principles"]
+    return {p["id"]: p["text"] for p in principles}, {p["id"]: p["weight"] for p in principles}
+
+
+def report(name: str, examples: Sequence[Example]) -> None:
+    """Print how many examples have each trait."""
+    shares = {trait: sum(trait in e.traits for e in examples) / len(examples) for trait in TRAITS}
+    mean = sum(shares.values()) / len(shares)
+    print(f"{name}: mean {mean:.3f}", json.dumps({trait: round(share, 2) for trait, share in shares.items()}))
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write bf16 weights, configuration and tokenizer."""
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    print(f"{folder.name}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB")
+
+
+def main() -> None:
+    """Train and write everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=QUICKSTART / "models", help="folder of the three models")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the whole run")
+    parser.add_argument("--effort", type=float, default=1.0, help="factor on the number of training steps")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    principles, weights = read_constitution(QUICKSTART / "constitution.yaml")
+    template = (QUICKSTART / "judge.txt").read_text(encoding="utf-8").strip()
+    tokenizer = make_tokenizer(principles, template)
+    print(f"tokenizer: {len(tokenizer)} tokens")
+
+    policy = train_policy(tokenizer, schedule(options.effort, 1200, 16, 3e-3), options.seed)
+    save(policy, tokenizer, options.out / "policy")
+    policy.float()
+    cases = [sample_case(random.Random(f"{options.seed} {i}"), "train") for i in range(6000)]
+    samples = sample_policy(policy, tokenizer, cases, options.seed)
+    report("policy samples", samples)
+    report("policy greedy", sample_policy(policy, tokenizer, cases[:250], options.seed, greedy=True))
+
+    judge = train_judge(
+        tokenizer, principles, template, samples, schedule(options.effort, 1500, 16, 2e-3), options.seed
+    )
+    save(judge, tokenizer, options.out / "judge")
+    reward = train_reward(
+        tokenizer, policy, weights, samples, schedule(options.effort, 500, 16, 1e-3), options.seed
+    )
+    save(reward, tokenizer, options.out / "reward")
+
+
+def schedule(effort: float, steps: int, batch: int, peak: float) -> Schedule:
+    """A schedule with ten checks."""
+    steps = max(10, round(effort * steps))
+    return Schedule(steps, batch, peak, check_every=max(1, steps // 10))
+
+
+if __name__ == "__main__":
+    main()

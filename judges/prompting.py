@@ -1,0 +1,69 @@
+"""Judge prompts: text files filled in one pass, with what is judged fenced off."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefgen.errors import InputError
+from prefgen.messages import content_hash
+
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with `{{name}}` placeholders. `hash` goes into every judgment's provenance."""
+
+    text: str
+
+    @property
+    def hash(self) -> str:
+        return content_hash(self.text)
+
+    @property
+    def names(self) -> set[str]:
+        return set(_PLACEHOLDER.findall(self.text))
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """One pass over the template: what is filled in is never searched for placeholders again."""
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.text)
+
+
+def shipped(name: str) -> Template:
+    text = (importlib.resources.files("judges") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
+    return Template(text.strip())
+
+
+def load_template(path: Path, required: set[str], allowed: set[str]) -> Template:
+    """A user's template. Raises InputError where a placeholder is missing or unknown."""
+    try:
+        template = Template(path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, f"the judge template cannot be read ({error})") from error
+    wrong = (required - template.names) or (template.names - allowed)
+    if wrong:
+        raise InputError(
+            path,
+            "a judge template with wrong placeholders",
+            seen=", ".join(sorted(template.names)) or "none",
+            expected=f"{', '.join(sorted(required))}; and at will {', '.join(sorted(allowed - required))}",
+        )
+    return template
+
+
+def fence(prompt: str, *responses: str) -> str:
+    """A tag ending that occurs in none of the texts.
+
+    It depends on the prompt alone unless a response contains it, so that all judge calls about one
+    prompt share their beginning and a server can cache it.
+    """
+    for attempt in range(1000):
+        tag = hashlib.sha256(f"{attempt}\0{prompt}".encode()).hexdigest()[:8]
+        if not any(tag in text for text in (prompt, *responses)):
+            return tag
+    raise ValueError("a response contains a thousand fences: it was made to")

@@ -1,0 +1,137 @@
+"""MODEL specs, and the adapters behind them: `PROVIDER/NAME[@BASE_URL]`.
+
+openai/NAME            OpenAI, or with @http://… any OpenAI-compatible server
+anthropic/NAME         Anthropic, or with @URL a server that speaks its protocol
+vllm/PATH_OR_ID        vLLM in this process
+transformers/PATH_OR_ID   transformers in this process
+scripted/NAME          the shipped fake: `writer`, `judge`
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prefgen.completion import Model, RewardModel
+from prefgen.errors import UsageError
+from prefgen.messages import Json
+
+PROVIDERS = ("openai", "anthropic", "vllm", "transformers", "scripted")
+REWARD_PROVIDERS = ("openai", "vllm", "transformers")
+LOCAL_PROVIDERS = ("vllm", "transformers", "scripted")
+_SPEC = re.compile(r"^(?P<provider>[^/]+)/(?P<name>.+?)(?:@(?P<url>https?://\S+))?$")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    provider: str
+    name: str
+    base_url: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, providers: tuple[str, ...] = PROVIDERS) -> ModelSpec:
+        """Raises UsageError with the known providers and the nearest of them."""
+        found = _SPEC.match(text)
+        if found is None:
+            raise UsageError(
+                f"{text!r} is not a model; expected PROVIDER/NAME[@BASE_URL], for example "
+                "openai/NAME, openai/NAME@http://127.0.0.1:8000/v1 or vllm/PATH"
+            )
+        provider, name, url = found["provider"], found["name"], found["url"]
+        if provider not in providers:
+            near = difflib.get_close_matches(provider, providers, n=1)
+            hint = f"; did you mean {near[0]}/{name}?" if near else ""
+            raise UsageError(
+                f"{text!r}: unknown provider {provider!r}, expected {', '.join(providers)}{hint}"
+            )
+        if url is not None and provider in LOCAL_PROVIDERS:
+            raise UsageError(
+                f"{text!r}: {provider} runs in this process and takes no URL; "
+                f"for a server: openai/{name}@{url}"
+            )
+        return cls(provider, name, url)
+
+    @property
+    def text(self) -> str:
+        return f"{self.provider}/{self.name}" + (f"@{self.base_url}" if self.base_url else "")
+
+
+_FAMILIES = (
+    "gpt",
+    "claude",
+    "llama",
+    "qwen",
+    "gemma",
+    "gemini",
+    "mistral",
+    "deepseek",
+    "phi",
+    "olmo",
+    "command",
+    "glm",
+    "kimi",
+    "granite",
+    "nemotron",
+)
+
+
+def family(spec: str) -> str:
+    """The family a model belongs to by its name, for warnings; its own name where none is recognised."""
+    name = ModelSpec.parse(spec).name.lower()
+    return next((known for known in _FAMILIES if known in name), name)
+
+
+async def open_model(text: str, options: Mapping[str, Json] | None = None, share: int = 1) -> Model:
+    """The adapter of a spec, ready for calls.
+
+    `options`: engine arguments of a local model. `share`: how many vLLM engines this process will
+    hold, so that they divide a GPU. Raises UsageError, MissingExtraError, ModelUnavailableError.
+    """
+    spec = ModelSpec.parse(text)
+    match spec.provider:
+        case "openai":
+            from prefgen.models.openai import OpenAIModel
+
+            return OpenAIModel(spec.name, spec.text, spec.base_url)
+        case "anthropic":
+            from prefgen.models.anthropic import AnthropicModel
+
+            return AnthropicModel(spec.name, spec.text, spec.base_url)
+        case "vllm":
+            from prefgen.models.vllm import open_vllm
+
+            return await open_vllm(spec.name, spec.text, options, share)
+        case "transformers":
+            from prefgen.models.transformers import open_transformers
+
+            return await open_transformers(spec.name, spec.text, options)
+        case _:
+            from prefgen.models.scripted import open_scripted
+
+            return open_scripted(spec.name, options)
+
+
+async def open_reward_model(
+    text: str, options: Mapping[str, Json] | None = None, share: int = 1
+) -> RewardModel:
+    """The reward model of a spec; raises as `open_model`."""
+    spec = ModelSpec.parse(text, REWARD_PROVIDERS)
+    match spec.provider:
+        case "openai":
+            from prefgen.models.openai_reward import OpenAIRewardModel
+
+            if spec.base_url is None:
+                raise UsageError(
+                    f"{text!r}: a reward model behind a server needs its URL: openai/NAME@http://…"
+                )
+            return OpenAIRewardModel(spec.name, spec.text, spec.base_url)
+        case "vllm":
+            from prefgen.models.vllm_reward import open_vllm_reward
+
+            return await open_vllm_reward(spec.name, spec.text, options, share)
+        case _:
+            from prefgen.models.transformers_reward import open_transformers_reward
+
+            return await open_transformers_reward(spec.name, spec.text, options)

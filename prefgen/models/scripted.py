@@ -1,0 +1,99 @@
+"""The shipped fake: a model whose answers are a function, for tests and dry runs.
+
+`ScriptedModel(answer)` takes any function of (request, sample) that returns a text, a `Completion`,
+or an exception to raise. Two come by name: `scripted/writer` writes replies of known, mixed quality,
+`scripted/judge` prefers the reply with more distinct words and leans to what it is shown first, as
+real judges do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from prefgen.completion import Capabilities, Completion, CompletionRequest, Reply
+from prefgen.errors import UsageError
+from prefgen.messages import Json
+
+Answer: TypeAlias = str | Completion | Exception
+_FENCED = re.compile(r"<(?P<tag>response(?:_[AB])?-\w+)>\n(?P<text>.*?)\n</(?P=tag)>", re.DOTALL)
+_SLOT_BIAS = 0.5
+_TOPICS = ("plan", "cost", "risk", "time", "people", "tools", "limits", "tests", "goals", "checks")
+
+
+class ScriptedModel:
+    """A `Model` that answers from `answer(request, sample)`; `calls` holds every request it got."""
+
+    def __init__(
+        self,
+        answer: Callable[[CompletionRequest, int], Answer],
+        spec: str = "scripted/test",
+        latency: float = 0.0,
+        capabilities: Capabilities | None = None,
+    ) -> None:
+        self._answer, self._latency = answer, latency
+        self.spec = self.identity = spec
+        self.capabilities = capabilities or Capabilities(logprobs=True, structured_output=True, n=True)
+        self.calls: list[CompletionRequest] = []
+
+    async def complete(self, request: CompletionRequest) -> Reply:
+        self.calls.append(request)
+        await asyncio.sleep(self._latency)
+        completions = tuple(self._one(request, sample) for sample in request.samples)
+        first, *rest = completions
+        if first.input_tokens is None:
+            first = replace(first, input_tokens=sum(len(m.content.split()) for m in request.messages))
+        return Reply((first, *(replace(other, input_tokens=0) for other in rest)), self.spec)
+
+    def _one(self, request: CompletionRequest, sample: int) -> Completion:
+        answer = self._answer(request, sample)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, str):
+            answer = Completion(answer)
+        if answer.output_tokens is None:
+            answer = replace(answer, output_tokens=len(answer.text.split()))
+        return answer
+
+    async def aclose(self) -> None:
+        pass
+
+
+def open_scripted(name: str, options: Mapping[str, Json] | None = None) -> ScriptedModel:
+    """`writer` or `judge`; the option `latency` is the seconds each call takes."""
+    answers: dict[str, Callable[[CompletionRequest, int], Answer]] = {"writer": _write, "judge": _judge}
+    if name not in answers:
+        raise UsageError(f"scripted/{name}: no such script; there are scripted/writer and scripted/judge")
+    unknown = set(options or {}) - {"latency"}
+    if unknown:
+        raise UsageError(f"scripted/{name}: unknown option {min(unknown)!r}; the only one is latency")
+    latency = (options or {}).get("latency", 0.0)
+    if isinstance(latency, bool) or not isinstance(latency, int | float):
+        raise UsageError(f"scripted/{name}: latency is in seconds, not {latency!r}")
+    return ScriptedModel(answers[name], f"scripted/{name}", float(latency))
+
+
+def _write(request: CompletionRequest, sample: int) -> str:
+    """A reply of 1 to 10 points; how many depends on prompt and sample alone."""
+    prompt = request.messages[-1].content
+    seed = request.sampling.seed or 0
+    digest = hashlib.sha256(f"{prompt}\0{seed + sample}".encode()).digest()
+    topics = sorted(_TOPICS, key=lambda topic: hashlib.sha256(digest + topic.encode()).digest())
+    return "Consider: " + ", ".join(topics[: 1 + digest[0] % len(_TOPICS)]) + "."
+
+
+def _judge(request: CompletionRequest, sample: int) -> Completion:
+    shown = [match["text"] for match in _FENCED.finditer(request.messages[-1].content)]
+    richness = [len(set(text.lower().split())) for text in shown]
+    odds = richness[0] - richness[1] + _SLOT_BIAS if len(shown) == 2 else richness[0] - 5.0
+    words = request.label_words or ("A", "B")
+    first, second = -math.log1p(math.exp(-odds)), -math.log1p(math.exp(odds))
+    return Completion(
+        words[0] if odds > 0 else words[1],
+        label_logprobs={words[0]: first, words[1]: second} if request.label_words else None,
+    )

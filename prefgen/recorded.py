@@ -1,0 +1,174 @@
+"""Models behind the ledger: a question asked before is answered from disk.
+
+Same model, messages, parameters and sample index: never paid twice, in this run or any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar, cast
+from weakref import WeakValueDictionary
+
+from prefgen.completion import (
+    Capabilities,
+    Completion,
+    CompletionRequest,
+    FinishReason,
+    Model,
+    Reply,
+    RewardModel,
+)
+from prefgen.ledger import Ledger, ledger_key
+from prefgen.messages import Json, Messages, as_dicts
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one model was asked in this process. Tokens are those paid for; cost is in US dollars,
+    None when a price is unknown. `cached_requests` were answered wholly by the ledger."""
+
+    requests: int = 0
+    cached_requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    price_in: float | None = None
+    price_out: float | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        if self.price_in is None or self.price_out is None:
+            return None
+        return (self.input_tokens * self.price_in + self.output_tokens * self.price_out) / 1e6
+
+    def add(self, completions: Iterable[Completion]) -> None:
+        self.requests += 1
+        for completion in completions:
+            self.input_tokens += completion.input_tokens or 0
+            self.output_tokens += completion.output_tokens or 0
+
+
+class Finishing:
+    """Calls that are paid for whether anyone still waits for them or not: they are let finish."""
+
+    def __init__(self, grace: float = 30.0) -> None:
+        self._grace = grace
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def shield(self, call: Coroutine[Any, Any, T]) -> T:
+        """Awaits `call`; when the waiter is cancelled the call goes on."""
+        task = asyncio.create_task(call)
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # Marks it as seen: the waiter may be gone.
+
+    async def wait(self) -> None:
+        """Until all are done, at most `grace` seconds; the rest is cancelled."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=self._grace)
+            for task in late:
+                task.cancel()
+
+
+class RecordedModel:
+    """A `Model` whose answers are looked up in the ledger first and written to it before they are used."""
+
+    def __init__(self, model: Model, ledger: Ledger, usage: Usage | None = None) -> None:
+        self._model, self._ledger = model, ledger
+        self._asking: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._finishing = Finishing()
+        self.usage = usage or Usage()
+        self.served: set[str] = set()
+        self.spec, self.identity = model.spec, model.identity
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._model.capabilities
+
+    def key(self, request: CompletionRequest, sample: int = 0) -> bytes:
+        return ledger_key(self.identity, request.identity(), sample)
+
+    async def complete(self, request: CompletionRequest) -> Reply:
+        keys = {sample: self.key(request, sample) for sample in request.samples}
+        # The same question asked twice at once is paid once: the second asker waits, then finds it.
+        lock = self._asking.setdefault(keys[request.samples[0]], asyncio.Lock())
+        async with lock:
+            return await self._complete(request, keys)
+
+    async def _complete(self, request: CompletionRequest, keys: dict[int, bytes]) -> Reply:
+        known = self._ledger.get(list(keys.values()))
+        missing = tuple(sample for sample, key in keys.items() if key not in known)
+        if missing:
+            known |= await self._finishing.shield(self._pay(replace(request, samples=missing), keys))
+        else:
+            self.usage.cached_requests += 1
+        completions, served = zip(*(_from_json(known[key]) for key in keys.values()), strict=True)
+        self.served.update(served)
+        return Reply(completions, served[0])
+
+    async def _pay(self, request: CompletionRequest, keys: dict[int, bytes]) -> dict[bytes, dict[str, Json]]:
+        reply = await self._model.complete(request)
+        self.usage.add(reply.completions)
+        fresh = {
+            keys[sample]: _to_json(completion, reply.served)
+            for sample, completion in zip(request.samples, reply.completions, strict=True)
+        }
+        await self._ledger.put(self.identity, fresh)
+        return fresh
+
+    async def aclose(self) -> None:
+        await self._finishing.wait()
+        await self._model.aclose()
+
+
+class RecordedRewardModel:
+    """A `RewardModel` behind the ledger."""
+
+    def __init__(self, model: RewardModel, ledger: Ledger, usage: Usage | None = None) -> None:
+        self._model, self._ledger = model, ledger
+        self.usage = usage or Usage()
+        self.spec, self.identity = model.spec, model.identity
+
+    def key(self, messages: Messages, response: str) -> bytes:
+        question: Json = {"messages": [dict(item) for item in as_dicts(messages)], "response": response}
+        return ledger_key(self.identity, question)
+
+    async def score(self, messages: Messages, response: str) -> float:
+        """The stored score, or a fresh one, stored."""
+        key = self.key(messages, response)
+        known = self._ledger.get([key])
+        if key in known:
+            self.usage.cached_requests += 1
+            return cast(float, known[key]["score"])
+        score = await self._model.score(messages, response)
+        self.usage.requests += 1
+        await self._ledger.put(self.identity, {key: {"score": score}})
+        return score
+
+    async def aclose(self) -> None:
+        await self._model.aclose()
+
+
+def _to_json(completion: Completion, served: str) -> dict[str, Json]:
+    return {**asdict(completion), "served": served}
+
+
+def _from_json(value: dict[str, Json]) -> tuple[Completion, str]:
+    logprobs = cast("dict[str, float] | None", value["label_logprobs"])
+    completion = Completion(
+        text=cast(str, value["text"]),
+        finish_reason=cast(FinishReason, value["finish_reason"]),
+        label_logprobs=logprobs,
+        input_tokens=cast("int | None", value["input_tokens"]),
+        output_tokens=cast("int | None", value["output_tokens"]),
+        cached_tokens=cast("int | None", value["cached_tokens"]),
+    )
+    return completion, cast(str, value["served"])

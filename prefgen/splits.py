@@ -1,0 +1,89 @@
+"""Which prompts are test: whole groups of near-duplicates, so that none straddles the split.
+
+Near-duplicates are found by MinHash (Broder 1997) over character 5-grams: 64 permutations in 16 bands
+of 4, a collision counts where the estimated Jaccard similarity is at least 0.8.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from prefgen.messages import content_hash
+
+_PERMUTATIONS, _BANDS = 64, 16
+_JACCARD = 0.8
+_PRIME = np.uint64((1 << 31) - 1)
+_random = np.random.default_rng(20_260_101)
+_A = _random.integers(1, int(_PRIME), _PERMUTATIONS, dtype=np.uint64)
+_B = _random.integers(0, int(_PRIME), _PERMUTATIONS, dtype=np.uint64)
+
+Signature = npt.NDArray[np.uint32]
+
+
+def signature(text: str) -> Signature:
+    """The MinHash of a text, 64 values; case and white space do not count."""
+    folded = " ".join(text.lower().split())
+    shingles = {folded[start : start + 5] for start in range(max(1, len(folded) - 4))}
+    hashes = np.fromiter((zlib.crc32(item.encode()) for item in shingles), np.uint64, len(shingles))
+    spread = (hashes[:, None] % _PRIME * _A + _B) % _PRIME
+    return spread.min(axis=0).astype(np.uint32)
+
+
+class NearDuplicates:
+    """Groups prompts as they come; 256 bytes a prompt are kept."""
+
+    def __init__(self) -> None:
+        self._signatures: list[bytes] = []
+
+    def add(self, text: str) -> None:
+        self._signatures.append(signature(text).tobytes())
+
+    def groups(self) -> list[int]:
+        """For each text in order, the smallest index of its group."""
+        count = len(self._signatures)
+        matrix = np.frombuffer(b"".join(self._signatures), np.uint32).reshape(count, _PERMUTATIONS)
+        parent = list(range(count))
+        rows = _PERMUTATIONS // _BANDS
+        for band in range(_BANDS):
+            part = np.ascontiguousarray(matrix[:, band * rows : (band + 1) * rows])
+            keys = part.view(np.dtype((np.void, part.dtype.itemsize * rows))).ravel()
+            order = np.argsort(keys, kind="stable")
+            for first, second in pairwise(order.tolist()):
+                if keys[first] == keys[second] and _alike(matrix[first], matrix[second]):
+                    _join(parent, first, second)
+        return [_root(parent, index) for index in range(count)]
+
+
+def _alike(a: Signature, b: Signature) -> bool:
+    return bool((a == b).mean() >= _JACCARD)
+
+
+def _root(parent: list[int], index: int) -> int:
+    while parent[index] != index:
+        parent[index] = parent[parent[index]]
+        index = parent[index]
+    return index
+
+
+def _join(parent: list[int], first: int, second: int) -> None:
+    low, high = sorted((_root(parent, first), _root(parent, second)))
+    parent[high] = low
+
+
+def held_out(sizes: dict[int, int], ids: Sequence[str], share: float) -> set[int]:
+    """The groups that are test: in an order fixed by the hash of their first prompt's id, as many as
+    fit into `share` of all rows; never all of them. `sizes`: rows by group; `ids`: prompt ids by index."""
+    budget = share * sum(sizes.values())
+    chosen: set[int] = set()
+    for group in sorted(sizes, key=lambda group: content_hash(ids[group])):
+        if sizes[group] <= budget + 0.5 and len(chosen) + 1 < len(sizes):
+            chosen.add(group)
+            budget -= sizes[group]
+        if budget < 0.5:
+            break
+    return chosen

@@ -1,0 +1,77 @@
+"""YAML files of the user's: read, and complained about with the line."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from prefgen.errors import InputError
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping a YAML file holds. Raises InputError with file and line."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise InputError(path, f"broken YAML ({error.problem})", line=line, expected="valid YAML") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(path, f"cannot be read ({error})") from error
+    if not isinstance(values, dict):
+        raise InputError(path, "not a mapping of names to values", seen=type(values).__name__, line=1)
+    return values
+
+
+def validation_message(path: Path, error: ValidationError, model: type[BaseModel]) -> InputError:
+    """The first fault pydantic found in the values of `path`, with its line and the nearest known field."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    line = _line_of(path, fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(model, fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        return InputError(
+            path,
+            f"unknown field {where!r}",
+            line=line,
+            expected=", ".join(known),
+            fix=f"did you mean {near[0]!r}?" if near else "remove it",
+        )
+    return InputError(path, f"{where or 'the file'}: {fault['msg']}", line=line, seen=fault["input"])
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The field names of the (sub)model at a location, following lists and nested models."""
+    current = model
+    for part in location:
+        if isinstance(part, str) and part in current.model_fields:
+            nested = _model_in(current.model_fields[part].annotation)
+            current = nested or current
+    return list(current.model_fields)
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_in(item) for item in getattr(annotation, "__args__", ()))
+    return next((found for found in inner if found is not None), None)
+
+
+def _line_of(path: Path, location: tuple[int | str, ...]) -> int | None:
+    """The line of the deepest part of `location` that the file has."""
+    node = yaml.compose(path.read_text(encoding="utf-8"))
+    line: int | None = 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not found:
+                return line
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
