@@ -189,10 +189,7 @@ class EngineModel:
         self._model = model
         self.engine = Engine(model.spec, limits, budget)
         self.spec, self.identity = model.spec, model.identity
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._model.capabilities
+        self.capabilities = model.capabilities
 
     async def complete(self, request: CompletionRequest) -> Reply:
         return await self.engine.call(lambda: self._adapt(request))

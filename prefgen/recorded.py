@@ -12,7 +12,6 @@ from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from prefgen.completion import (
-    Capabilities,
     Completion,
     CompletionRequest,
     FinishReason,
@@ -88,10 +87,7 @@ class RecordedModel:
         self.usage = usage or Usage()
         self.served: set[str] = set()
         self.spec, self.identity = model.spec, model.identity
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._model.capabilities
+        self.capabilities = model.capabilities
 
     def key(self, request: CompletionRequest, sample: int = 0) -> bytes:
         return ledger_key(self.identity, request.identity(), sample)

@@ -31,7 +31,8 @@ def signature(text: str) -> Signature:
     shingles = {folded[start : start + 5] for start in range(max(1, len(folded) - 4))}
     hashes = np.fromiter((zlib.crc32(item.encode()) for item in shingles), np.uint64, len(shingles))
     spread = (hashes[:, None] % _PRIME * _A + _B) % _PRIME
-    return spread.min(axis=0).astype(np.uint32)
+    smallest: Signature = spread.min(axis=0).astype(np.uint32)
+    return smallest
 
 
 class NearDuplicates:

@@ -89,6 +89,9 @@ class TableWriter:
             self._flush()
 
     def _flush(self) -> None:
+        # An empty table must have no row group at all: readers take a batch size from the first one.
+        if not self._rows:
+            return
         with _disk(self.path):
             self._writer.write_table(pa.Table.from_pylist([dict(row) for row in self._rows], self._schema))
         self._rows = []

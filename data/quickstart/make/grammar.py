@@ -24,111 +24,24 @@ MIX = {
     "private": 0.66,
     "concise": 0.62,
 }
-"""Share of demonstrations that have each trait. Far from 1, so that the policy has something left to learn."""
+"""Share of demonstrations with each trait. Far from 1, so that the policy has something left to learn."""
 
 MAX_WORDS = 60
 """Words above which a reply is no longer concise."""
 
-NAMES = tuple(
-    [
-        "Ada",
-        "Amir",
-        "Anna",
-        "Ben",
-        "Bo",
-        "Carla",
-        "Chen",
-        "Dana",
-        "Dev",
-        "Elif",
-        "Emma",
-        "Eva",
-        "Finn",
-        "Gita",
-        "Hana",
-        "Hugo",
-        "Ida",
-        "Igor",
-        "Ines",
-        "Ivan",
-        "Jade",
-        "Jonas",
-        "Juan",
-        "Kai",
-        "Karim",
-        "Lara",
-        "Leo",
-        "Lina",
-        "Luca",
-        "Maya",
-        "Mei",
-        "Milo",
-        "Nadia",
-        "Nils",
-        "Noor",
-        "Omar",
-        "Otto",
-        "Paula",
-        "Petra",
-        "Quinn",
-        "Rosa",
-        "Sami",
-        "Sara",
-        "Tariq",
-        "Tess",
-        "Uma",
-        "Vera",
-        "Yuki",
-    ]
-)
-PRODUCTS = tuple(
-    [
-        "backpack",
-        "bicycle",
-        "blender",
-        "cable",
-        "camera",
-        "carpet",
-        "chair",
-        "clock",
-        "curtain",
-        "desk",
-        "drill",
-        "fan",
-        "freezer",
-        "guitar",
-        "hammock",
-        "headset",
-        "heater",
-        "helmet",
-        "jacket",
-        "kettle",
-        "keyboard",
-        "ladder",
-        "lamp",
-        "mattress",
-        "microphone",
-        "mirror",
-        "monitor",
-        "oven",
-        "piano",
-        "printer",
-        "radio",
-        "router",
-        "scooter",
-        "shelf",
-        "sofa",
-        "speaker",
-        "stove",
-        "suitcase",
-        "tablet",
-        "tent",
-        "toaster",
-        "tripod",
-        "vacuum",
-        "watch",
-    ]
-)
+_NAME_LIST = """
+Ada Amir Anna Ben Bo Carla Chen Dana Dev Elif Emma Eva Finn Gita Hana Hugo Ida Igor Ines Ivan Jade
+Jonas Juan Kai Karim Lara Leo Lina Luca Maya Mei Milo Nadia Nils Noor Omar Otto Paula Petra Quinn
+Rosa Sami Sara Tariq Tess Uma Vera Yuki
+"""
+NAMES = tuple(_NAME_LIST.split())
+_PRODUCT_LIST = """
+backpack bicycle blender cable camera carpet chair clock curtain desk drill fan freezer guitar
+hammock headset heater helmet jacket kettle keyboard ladder lamp mattress microphone mirror monitor
+oven piano printer radio router scooter shelf sofa speaker stove suitcase tablet tent toaster tripod
+vacuum watch
+"""
+PRODUCTS = tuple(_PRODUCT_LIST.split())
 ORDERS = tuple(f"{letter}{number}" for letter in "BCDFGHJKLMPR" for number in range(31, 51))
 """Order codes. Few enough for one token each, so that a tiny model can compare two of them."""
 
@@ -327,7 +240,7 @@ class Case:
 
 
 def pool_of(product: str, order: str) -> Pool:
-    """The only pool where this pair of product and order code may occur: 70 % train, 10 % each for the others."""
+    """The only pool where this pair of product and order may occur: 70 % train, 10 % each for the others."""
     others: tuple[Pool, ...] = ("check", "heldout", "labels")
     bucket = hashlib.sha256(f"{product}|{order}".encode()).digest()[0] % 10
     return others[bucket] if bucket < len(others) else "train"
@@ -374,7 +287,7 @@ def sample_reply(rng: random.Random, case: Case, traits: frozenset[str]) -> str:
 
 
 def traits_of(case: Case, reply: str) -> frozenset[str]:
-    """The traits a text has, by the grammar's own phrases; for a grammatical reply, those it was made with."""
+    """The traits a text has, by the grammar's phrases; for a grammatical reply, those it was made with."""
     words = set(_WORD.findall(reply))
     checks = {
         "accurate": words & set(NAMES) == {case.name}

@@ -1,9 +1,10 @@
-"""Train the tokenizer and the three tiny models of the quickstart from nothing but the grammar beside this file.
+"""Train the quickstart's tokenizer and three tiny models from nothing but the grammar beside this file.
 
     python data/quickstart/make/models.py            # writes data/quickstart/models/{policy,judge,reward}
 
-Seeded and run on two CPU threads. Each model is checked on cases of the grammar's "check" pool while it trains
-and its best state is kept, since models this small are fickle. Weights are trained in fp32 and written in bf16.
+Seeded and run on two CPU threads. Each model is checked on cases of the grammar's "check" pool while it
+trains and its best state is kept, since models this small are fickle. Weights are trained in fp32 and written
+in bf16.
 """
 
 import argparse
@@ -20,7 +21,10 @@ import yaml
 from grammar import (
     GREETINGS,
     MIX,
+    NAMES,
     OPENINGS,
+    ORDERS,
+    PRODUCTS,
     TRAITS,
     Case,
     Pool,
@@ -289,6 +293,8 @@ def train_judge(
     held_out = [sample_example(random.Random(seed + 1 + item), "check", BALANCED) for item in range(200)]
     rows = [judge_rows(tokenizer, principles, template, example) for example in held_out]
     answers = (tokenizer.convert_tokens_to_ids("no"), tokenizer.convert_tokens_to_ids("yes"))
+    slots = torch.tensor([tokenizer(f" {word}")["input_ids"] for word in (*NAMES, *PRODUCTS, *ORDERS)])[:, 0]
+    boundary = tokenizer("Reply")["input_ids"][0]
 
     def loss_at(step: int) -> Tensor:
         del step
@@ -303,7 +309,8 @@ def train_judge(
         return cross_entropy(logits, wanted, label_smoothing=0.02)
 
     def check() -> float:
-        logits = judge_logits(model, tokenizer, rows)
+        hidden, ends, _ = read_questions(model, tokenizer, rows)
+        logits = model.lm_head(hidden[ends])
         says_yes = (logits[:, answers[1]] > logits[:, answers[0]]).view(-1, len(TRAITS))
         truth = torch.tensor([[trait in example.traits for trait in TRAITS] for example in held_out])
         right = (says_yes == truth).float().mean(dim=0)
@@ -322,15 +329,27 @@ def judge_rows(
     return [chat(tokenizer, filled.replace("{{principle}}", principles[trait])) for trait in TRAITS]
 
 
-def judge_logits(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Sequence[Sequence[int]]]
-) -> Tensor:
-    """Logits of the answer's token, one row for each reply and principle.
+def slot_answers(ids: Tensor, slots: Tensor, boundary: int, answers: tuple[int, int]) -> Tensor:
+    """For each name, product and order code of the replies: was it in the customer's message? Else IGNORE.
 
-    The questions about one reply differ only at their end, so their common start is read once: the ends follow it
+    Asked right where the word stands, this teaches the comparison that "accurate" needs; the verdict alone, one
+    bit for a whole reply, never gets a model this small to compare two words.
+    """
+    replying = (ids == boundary).cumsum(dim=1) > 0
+    known = ((ids[:, :, None] == ids[:, None, :]) & ~replying[:, None, :]).any(dim=2)
+    asked = replying & torch.isin(ids, slots)
+    return torch.where(asked, torch.where(known, answers[1], answers[0]), IGNORE)
+
+
+def read_questions(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Sequence[Sequence[int]]]
+) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """Hidden states, where in them each question ends (rows, columns), and the token ids.
+
+    The questions about one reply differ only at their end, so their common start is read once: the ends follow
     in one sequence, each at the positions it would have alone and blind to the other ends.
     """
-    rows, places, spans, asked = [], [], [], []
+    rows, places, spans, ends = [], [], [], []
     for variants in questions:
         shared = common_length(variants)
         row, place, span = list(variants[0][:shared]), list(range(shared)), [0] * shared
@@ -338,7 +357,7 @@ def judge_logits(
             row += variant[shared:]
             place += range(shared, len(variant))
             span += [number] * (len(variant) - shared)
-            asked.append((len(rows), len(row) - 1))
+            ends.append((len(rows), len(row) - 1))
         rows.append(row)
         places.append(place)
         spans.append(span)
@@ -346,7 +365,8 @@ def judge_logits(
     same = (part[:, None, :] == part[:, :, None]) | (part[:, None, :] == 0)
     mask = (same & torch.ones(ids.shape[1], ids.shape[1]).tril().bool())[:, None]
     hidden = model.model(input_ids=ids, attention_mask=mask, position_ids=position).last_hidden_state
-    return model.lm_head(torch.stack([hidden[row, column] for row, column in asked]))
+    row_index, column = torch.tensor(ends).unbind(dim=1)
+    return hidden, (row_index, column), ids
 
 
 def common_length(rows: Sequence[Sequence[int]]) -> int:
@@ -394,12 +414,10 @@ def train_reward(
 def sample_pair(
     rng: random.Random, pool: Pool, weights: dict[str, float], samples: Sequence[Example]
 ) -> tuple[Example, Example]:
-    """Two replies to one prompt, the preferred one first; one of them is the policy's own where there are any."""
+    """Two replies to one prompt, the preferred one first; half the time one is the policy's own."""
     while True:
-        if samples and rng.random() < 0.5:
-            first = rng.choice(samples)
-        else:
-            first = sample_example(rng, pool, BALANCED)
+        own = samples and rng.random() < 0.5
+        first = rng.choice(samples) if own else sample_example(rng, pool, BALANCED)
         traits = sample_traits(rng, BALANCED)
         second = Example(first.case, first.prompt, sample_reply(rng, first.case, traits), traits)
         verdict = prefers(rng, weights, first.traits, second.traits)

@@ -1,0 +1,59 @@
+"""The dataset card: what the data is, how it was made, how many, and what it is not good for."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import Any
+
+import yaml
+
+from prefgen.run import RunDirectory
+
+_BODY = importlib.resources.files("pipelines") / "templates" / "card.md"
+
+
+def write_card(run: RunDirectory, manifest: dict[str, Any]) -> None:
+    """Writes `README.md`: the header that `datasets.load_dataset` reads, then the card."""
+    header = {
+        "license": "other",
+        "task_categories": ["text-generation"],
+        "tags": ["preference", "dpo", "kto", "prefgen"],
+        "configs": [
+            {
+                "config_name": name,
+                "data_files": [
+                    {"split": split, "path": f"{name}/{split}.parquet"} for split in ("train", "test")
+                ],
+            }
+            for name in ("dpo", "kto")
+        ],
+    }
+    front = yaml.safe_dump(header, sort_keys=False)
+    run.write_text("README.md", f"---\n{front}---\n\n{_body(manifest)}")
+
+
+def _body(manifest: dict[str, Any]) -> str:
+    config, counts = manifest["config"], manifest["counts"]
+    judge = config["judge"] or config["reward_model"]
+    if config["reward_model"]:
+        how, by = "reward model, score difference as log-odds", ""
+    else:
+        how = f"{config['judging']}, constitution {config['constitution']}"
+        by = f" under the constitution `{config['constitution']}`"
+    listed = {
+        name: ", ".join(f"{key} {count}" for key, count in counts[name].items()) or "none"
+        for name in ("failures", "dropped")
+    }
+    uncalibrated = manifest["expected_label_precision"] is None
+    return _BODY.read_text(encoding="utf-8").format(
+        **{key: value for key, value in counts.items() if key not in listed},
+        **listed,
+        **{name: config[name] for name in ("n", "temperature", "top_p", "strategy", "max_pairs", "seed")},
+        min_confidence=config["min_confidence"],
+        prompt_file=config["prompts"],
+        policies=", ".join(config["policy"]),
+        judge=judge,
+        how=how,
+        constitution=by,
+        calibrated=", not calibrated against human labels" if uncalibrated else ", calibrated",
+    )

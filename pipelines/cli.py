@@ -1,0 +1,107 @@
+"""The command line. Each command builds its config object and calls one function."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pipelines.console import Console
+from pipelines.generate_config import GenerateConfig
+from pipelines.options import build, options_of
+from prefgen import __version__
+from prefgen.errors import PrefgenError
+
+F = TypeVar("F", bound=Callable[..., Any])
+_INTERRUPTED = 130
+
+
+def common(function: F) -> F:
+    """The options every command has."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="No progress and no notes."),
+        click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object."),
+    ):
+        function = option(function)
+    return function
+
+
+def used_directory(function: F) -> F:
+    """What to do with an output directory that has been used."""
+    for option in (
+        click.option("--overwrite", is_flag=True, help="Replace what is in the output directory."),
+        click.option("--resume", is_flag=True, help="Go on with an unfinished run; paid answers are kept."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="prefgen")
+def cli() -> None:
+    """Turns a file of prompts into a preference dataset you can trust, and that into a better model.
+
+    MODEL is PROVIDER/NAME[@BASE_URL]: openai/NAME, openai/NAME@http://127.0.0.1:8000/v1,
+    anthropic/NAME, vllm/PATH_OR_ID, transformers/PATH_OR_ID.
+    """
+
+
+@cli.command()
+@click.argument("prompts", type=click.Path(path_type=Path), required=False)
+@options_of(GenerateConfig, skip=("prompts",))
+@used_directory
+@common
+def generate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:
+    """Make a preference dataset from the prompts of a file.
+
+    \b
+    prefgen generate prompts.jsonl --policy vllm/PATH --judge openai/NAME --out runs/first
+    """
+    from pipelines.generate import generate as run
+    from pipelines.summary import run_summary
+
+    config = build(GenerateConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    manifest = asyncio.run(run(config, console, resume=resume, overwrite=overwrite))
+    console.result(manifest, run_summary(config.out, manifest))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command and ends the process with the contract's exit codes."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    console = Console()
+    try:
+        cli.main(args=arguments, standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except PrefgenError as error:
+        console.error(str(error))
+        return error.exit_code
+    except BaseExceptionGroup as group:
+        return _from_group(group, console)
+    except (KeyboardInterrupt, click.Abort):
+        console.error("interrupted; what was paid for is kept: go on with the same command and --resume")
+        return _INTERRUPTED
+    return 0
+
+
+def _from_group(group: BaseExceptionGroup[BaseException], console: Console) -> int:
+    """Tasks that fail together: the first error prefgen raised on purpose speaks for all."""
+    known = group.subgroup(PrefgenError)
+    if known is None:
+        raise group
+    error: BaseException = known
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    console.error(str(error))
+    return error.exit_code if isinstance(error, PrefgenError) else 1

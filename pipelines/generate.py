@@ -1,0 +1,297 @@
+"""prompts → candidates → judgments → preferences → datasets: the main job.
+
+Prompts flow through a bounded window. Each is sampled, judged and paired on its own, so that judging
+starts as soon as a prompt's candidates are in; outcomes are written in the order of the file. Resuming
+is running again: every answer already paid for comes from the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from judges.asking import Asking
+from judges.constitution import load_constitution
+from judges.judge import Judge
+from judges.pairwise import PairwiseJudge
+from judges.pointwise import PLACEHOLDERS, REQUIRED, PointwiseJudge
+from judges.prompting import load_template
+from judges.reward_model import RewardJudge
+from pipelines.card import write_card
+from pipelines.console import Console
+from pipelines.generate_config import RUN_OPTIONS, GenerateConfig
+from pipelines.outcome import Outcome, Pairing
+from pipelines.publish import Publisher, counts_json, environment, sha256_of, trainer_weights
+from pipelines.report import write_report
+from pipelines.roles import Roles, count_engines, parse_options, parse_prices
+from prefgen import __version__
+from prefgen.candidate import Candidate
+from prefgen.completion import Sampling
+from prefgen.engine import Budget, Limits
+from prefgen.errors import GateError
+from prefgen.ledger import Ledger, default_path
+from prefgen.models import REWARD_PROVIDERS, ModelSpec, family
+from prefgen.planted import PlantedResult, check, plant
+from prefgen.prompt import Prompt, read_prompts
+from prefgen.recorded import RecordedModel
+from prefgen.rows import CarriedColumns
+from prefgen.run import RunDirectory
+from prefgen.sampling import Sampled, SamplingPlan, sample
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What one look over the prompt file tells before anything is paid for."""
+
+    prompts: int
+    carried: CarriedColumns
+    hashes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The production line of one prompt: policies, judge and rules."""
+
+    policies: list[RecordedModel]
+    judge: Judge
+    plan: SamplingPlan
+    pairing: Pairing
+    judge_unfinished: bool
+
+    async def run(self, prompt: Prompt, with_planted: bool) -> Outcome:
+        sampled = await sample(prompt, self.policies, self.plan)
+        judged = [item for item in sampled.distinct if self.judge_unfinished or _finished(item)]
+        results = await self.judge.judge(prompt, judged) if len(judged) > 1 else []
+        planted = await self._plant(prompt, sampled) if with_planted else []
+        return self.pairing.outcome(prompt, sampled, results, planted)
+
+    async def _plant(self, prompt: Prompt, sampled: Sampled) -> list[PlantedResult]:
+        """Known pairs through the same judge, the same algebra and the same rule as the rest."""
+        found: list[PlantedResult] = []
+        for pair in plant(prompt, sampled.distinct):
+            results = await self.judge.judge(prompt, pair.sides)
+            told = self.pairing.outcome(prompt, Sampled(pair.sides), results)
+            found.append(check(pair, told.standing, told.paired, self.pairing.rule.min_confidence))
+        return found
+
+
+def _finished(candidate: Candidate) -> bool:
+    return not candidate.truncated and not candidate.empty
+
+
+def look_over(config: GenerateConfig) -> Inputs:
+    """Reads the whole prompt file once, so that a bad line 9,000 is found before a call is paid for."""
+    carried = CarriedColumns()
+    count = 0
+    for prompt in read_prompts(config.prompts):
+        carried.see(prompt.columns)
+        count += 1
+    files = {"prompts": config.prompts}
+    constitution = Path(config.constitution)
+    if config.judge is not None and constitution.is_file():
+        files["constitution"] = constitution
+    if config.judge_template is not None:
+        files["judge_template"] = config.judge_template
+    return Inputs(count, carried, sha256_of(files))
+
+
+async def generate(
+    config: GenerateConfig, console: Console, *, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
+    """The whole job; returns the manifest.
+
+    Raises UsageError and its kin for bad input, GateError when the result may not be trusted,
+    BudgetError when `max_requests` is used up.
+    """
+    inputs = look_over(config)
+    check_specs(config)
+    for warning in warnings_about(config):
+        console.warn(warning)
+    resolved = config.model_dump(mode="json") | {"inputs": inputs.hashes}
+    with RunDirectory.start(
+        config.out, resolved, resume=resume, overwrite=overwrite, may_change=RUN_OPTIONS
+    ) as run:
+        if run.complete and not run.manifest["counts"]["failures"]:
+            console.note(f"{config.out} is complete and nothing is owed")
+            return run.manifest
+        (run.path / "manifest.json").unlink(missing_ok=True)
+        with Ledger(config.ledger or default_path()) as ledger:
+            started = time.monotonic()
+            async with roles_of(config, ledger, console) as roles:
+                line = await make_line(config, roles, run.attempt)
+                ready = time.monotonic()
+                publisher = Publisher(run, config.format, inputs.carried)
+                await produce(config, line, publisher, roles, inputs.prompts)
+                timings = {"start_models": ready - started, "sample_and_judge": time.monotonic() - ready}
+        return finish(config, publisher, roles, inputs, timings)
+
+
+def check_specs(config: GenerateConfig) -> None:
+    """Everything a typo can be in, before a model is started. Raises UsageError."""
+    for spec in (*config.policy, *([config.judge] if config.judge else [])):
+        ModelSpec.parse(spec)
+    if config.reward_model is not None:
+        ModelSpec.parse(config.reward_model, REWARD_PROVIDERS)
+    if config.judge is not None:
+        load_constitution(config.constitution)
+    if config.judge_template is not None:
+        load_template(config.judge_template, REQUIRED, PLACEHOLDERS)
+    parse_options(config.engine_arg)
+    parse_prices(config.price)
+
+
+def warnings_about(config: GenerateConfig) -> Iterator[str]:
+    """What is allowed but should be known."""
+    for policy in config.policy:
+        if config.judge is not None and family(policy) == family(config.judge):
+            yield (
+                f"{config.judge} judges {policy}, a model of its own family: judges favour their own "
+                "writing; a judge of another family is safer"
+            )
+    if not config.planted:
+        yield "no planted pairs: wrong labels of the pipeline itself would go unnoticed"
+    if config.judging == "pairwise" and config.judge and not config.both_orders:
+        yield "one order only: the judge's liking for a position goes into the labels"
+
+
+def roles_of(config: GenerateConfig, ledger: Ledger, console: Console) -> Roles:
+    return Roles(
+        ledger,
+        console,
+        Limits(config.concurrency, config.deadline, config.attempts),
+        Budget(config.max_requests),
+        parse_options(config.engine_arg),
+        parse_prices(config.price),
+        count_engines([*config.policy, config.judge, config.reward_model]),
+    )
+
+
+async def make_line(config: GenerateConfig, roles: Roles, attempt: int) -> Line:
+    judge = await make_judge(config, roles, attempt)
+    return Line(
+        policies=[await roles.model(spec) for spec in config.policy],
+        judge=judge,
+        plan=SamplingPlan(
+            config.n,
+            Sampling(config.max_tokens, config.temperature, config.top_p),
+            config.seed,
+            config.system,
+        ),
+        pairing=Pairing(config.rule, config.kto_labels, judge.weights),
+        judge_unfinished=config.judge_unfinished,
+    )
+
+
+async def make_judge(config: GenerateConfig, roles: Roles, attempt: int = 0) -> Judge:
+    """The judge of a config, its model started."""
+    if config.judge is None:
+        return RewardJudge(await roles.reward_model(config.reward_model or ""))
+    constitution = load_constitution(config.constitution)
+    asking = Asking(config.evidence, config.votes, config.judge_max_tokens, config.seed, attempt)
+    model = await roles.model(config.judge)
+    if config.judging == "pointwise":
+        path = config.judge_template
+        template = load_template(path, REQUIRED, PLACEHOLDERS) if path else None
+        return PointwiseJudge(model, constitution, asking, template=template)
+    return PairwiseJudge(
+        model, constitution, asking, principles=config.principles, both_orders=config.both_orders
+    )
+
+
+async def produce(config: GenerateConfig, line: Line, publisher: Publisher, roles: Roles, total: int) -> None:
+    """Runs the line over all prompts and hands the outcomes to the publisher in order."""
+    prompts = read_prompts(config.prompts)
+    with roles.console.progress("prompts", total, lambda: roles.state) as advance:
+        try:
+            async for outcome in in_order(line, prompts, config.planted, window=2 * config.concurrency):
+                publisher.append(outcome)
+                advance()
+        except BaseException:
+            publisher.abandon()
+            raise
+
+
+async def in_order(
+    line: Line, prompts: Iterator[Prompt], planted: int, window: int
+) -> AsyncIterator[Outcome]:
+    """Outcomes in the order of the prompts, with at most `window` prompts under way."""
+    numbered = enumerate(prompts)
+    running: deque[asyncio.Task[Outcome]] = deque()
+    try:
+        while True:
+            for number, prompt in islice(numbered, window - len(running)):
+                running.append(asyncio.create_task(line.run(prompt, with_planted=number < planted)))
+            if not running:
+                return
+            yield await running[0]
+            running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def finish(
+    config: GenerateConfig, publisher: Publisher, roles: Roles, inputs: Inputs, timings: dict[str, float]
+) -> dict[str, Any]:
+    """Gates, then datasets, card, report, and the manifest last."""
+    run, counts = publisher.run, publisher.counts
+    publisher.publish_tables()
+    if counts.failures:
+        run.ended_owing()
+    check_gates(config, publisher)
+    publisher.publish_datasets(config.test_share)
+    weights = trainer_weights(counts)
+    if weights is not None:
+        run.write_text("kto/trainer.yaml", yaml.safe_dump(weights))
+    judge_spec = config.judge or config.reward_model or ""
+    manifest = {
+        "prefgen_version": __version__,
+        "command": "generate",
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        "models": {
+            "policy": [roles.served(spec) for spec in config.policy],
+            "judge" if config.judge else "reward_model": roles.served(judge_spec),
+        },
+        "inputs": inputs.hashes,
+        "counts": counts_json(counts),
+        "planted": {"checked": len(publisher.planted), "wrong": 0},
+        "usage": roles.usage,
+        "expected_label_precision": None,
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "environment": environment(),
+    }
+    write_card(run, manifest)
+    write_report(run, manifest)
+    run.write_json("manifest.json", manifest)
+    return manifest
+
+
+def check_gates(config: GenerateConfig, publisher: Publisher) -> None:
+    """Raises GateError when a planted pair came out wrong or too many calls failed."""
+    out, counts = publisher.run.path, publisher.counts
+    wrong = [f"{item.prompt_id}: {item.kind}" for item in publisher.planted if not item.correct]
+    if config.both_orders or config.judging == "pointwise":
+        wrong += publisher.swap_errors
+    if wrong:
+        raise GateError(
+            f"{len(wrong)} planted pairs whose answer is known came out wrong, so this run's labels cannot "
+            "be trusted:\n  " + "\n  ".join(wrong[:10]) + f"\n  fix: see planted.parquet and "
+            f"judgments.parquet in {out}; try another judge"
+        )
+    if counts.failure_share > config.max_failure_share:
+        causes = ", ".join(f"{status}: {count}" for status, count in counts.failures.most_common())
+        raise GateError(
+            f"{counts.failure_share:.1%} of the model calls failed, more than "
+            f"{config.max_failure_share:.1%} ({causes})\n  fix: see the raw replies in "
+            f"{out / 'judgments.parquet'}; --resume asks for the failed ones again"
+        )

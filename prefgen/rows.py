@@ -1,0 +1,127 @@
+"""Rows of the published datasets, and the columns they carry over from the prompt file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from prefgen.messages import Json, as_dicts
+from prefgen.pairing import KTORow
+from prefgen.preference import Preference
+from prefgen.prompt import Prompt
+from prefgen.tables import MESSAGES
+
+Format = Literal["conversational", "standard"]
+_DPO = ["pair_id", "prompt_id", "chosen_id", "rejected_id"]
+_KTO = ["prompt_id", "candidate_id"]
+_RESERVED = {
+    *_DPO,
+    *_KTO,
+    "prompt",
+    "chosen",
+    "rejected",
+    "completion",
+    "label",
+    "margin",
+    "confidence",
+    "score",
+}
+
+
+def dpo_schema(format: Format, carried: CarriedColumns) -> pa.Schema:
+    text = MESSAGES if format == "conversational" else pa.string()
+    fields = [("prompt", text), ("chosen", text), ("rejected", text)]
+    fields += [(name, pa.string()) for name in _DPO]
+    fields += [("margin", pa.float64()), ("confidence", pa.float64())]
+    return pa.schema([*fields, *carried.fields()])
+
+
+def kto_schema(format: Format, carried: CarriedColumns) -> pa.Schema:
+    text = MESSAGES if format == "conversational" else pa.string()
+    fields = [("prompt", text), ("completion", text), ("label", pa.bool_())]
+    fields += [(name, pa.string()) for name in _KTO]
+    fields += [("score", pa.float64())]
+    return pa.schema([*fields, *carried.fields()])
+
+
+def dpo_row(preference: Preference, format: Format) -> dict[str, Any]:
+    return {
+        "prompt": _prompt(preference.prompt, format),
+        "chosen": _answer(preference.chosen.text, format),
+        "rejected": _answer(preference.rejected.text, format),
+        "pair_id": preference.id,
+        "prompt_id": preference.prompt.id,
+        "chosen_id": preference.chosen.id,
+        "rejected_id": preference.rejected.id,
+        "margin": preference.margin,
+        "confidence": preference.confidence,
+    }
+
+
+def kto_row(row: KTORow, format: Format) -> dict[str, Any]:
+    return {
+        "prompt": _prompt(row.prompt, format),
+        "completion": _answer(row.candidate.text, format),
+        "label": row.label,
+        "prompt_id": row.prompt.id,
+        "candidate_id": row.candidate.id,
+        "score": row.score,
+    }
+
+
+def _prompt(prompt: Prompt, format: Format) -> str | list[dict[str, str]]:
+    return as_dicts(prompt.messages) if format == "conversational" else prompt.text
+
+
+def _answer(text: str, format: Format) -> str | list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}] if format == "conversational" else text
+
+
+class CarriedColumns:
+    """The prompt file's other columns with one type each: text, integer, number or truth value where
+    every row agrees, else JSON text. A name the dataset has itself is published as `prompt_NAME`."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, set[type]] = {}
+
+    def see(self, columns: Mapping[str, Json]) -> None:
+        for name, value in columns.items():
+            kinds = self._kinds.setdefault(name, set())
+            if value is not None:
+                kinds.add(_kind(value))
+
+    def fields(self) -> list[tuple[str, pa.DataType]]:
+        return [(_published(name), self._type(name)) for name in self._kinds]
+
+    def values(self, columns: Mapping[str, Json]) -> dict[str, Any]:
+        """A row's carried values under their published names."""
+        return {_published(name): self._value(name, columns.get(name)) for name in self._kinds}
+
+    def _value(self, name: str, value: Json) -> Json:
+        if value is None or self._type(name) != pa.string() or self._kinds[name] == {str}:
+            return value
+        return json.dumps(value, ensure_ascii=False, default=str)
+
+    def _type(self, name: str) -> pa.DataType:
+        kinds = self._kinds[name]
+        if kinds == {bool}:
+            return pa.bool_()
+        if kinds == {int}:
+            return pa.int64()
+        if kinds and kinds <= {int, float}:
+            return pa.float64()
+        return pa.string()
+
+
+def _kind(value: Json) -> type:
+    """The Python type, but `list` for whatever no Parquet number can hold, which makes it JSON text."""
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return list
+    return type(value) if isinstance(value, bool | int | float | str) else list
+
+
+def _published(name: str) -> str:
+    return f"prompt_{name}" if name in _RESERVED else name

@@ -1,0 +1,173 @@
+"""A run is a directory: resolved config first, tables as they grow, the manifest last.
+
+`manifest.json` exists exactly when everything before it is whole. `state.json` counts how often the
+run came to its end with answers still owed; a further `--resume` then asks for those again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import yaml
+
+from prefgen.errors import InputError, RunDirectoryError
+from prefgen.yamlfile import read_yaml
+
+OWNED = (
+    "candidates.parquet",
+    "judgments.parquet",
+    "scores.parquet",
+    "planted.parquet",
+    "dpo",
+    "kto",
+    "README.md",
+    "report.html",
+    "manifest.json",
+    "state.json",
+    ".work",
+    "config.yaml",
+)
+
+
+class RunDirectory:
+    """Use as a context manager; it holds a lock, so that no two processes write one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    @classmethod
+    def start(
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        may_change: Iterable[str] = (),
+    ) -> RunDirectory:
+        """Opens `path` for a run of `config`.
+
+        A used directory is refused unless `resume` (the config must be the same but for `may_change`)
+        or `overwrite` (only files of a run are removed). Raises RunDirectoryError.
+        """
+        run = cls(path)
+        used = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if used and not path.is_dir():
+            raise RunDirectoryError(f"{path} is a file; --out names a directory")
+        if used and not (path / "config.yaml").exists():
+            raise RunDirectoryError(f"{path} holds files that are no prefgen run; choose another --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            run._acquire()
+        except OSError as error:
+            raise RunDirectoryError(f"{path}: cannot be written ({error.strerror})") from error
+        if used and overwrite:
+            run.clear()
+        elif used and not resume:
+            done = "a finished run" if run.complete else "an unfinished run"
+            raise RunDirectoryError(
+                f"{path} holds {done}; add --resume to go on with it, --overwrite to replace it, "
+                "or choose another --out"
+            )
+        elif used:
+            run._check_same(config, set(may_change))
+        run.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """A complete run, for reading. Raises InputError where there is none."""
+        run = cls(path)
+        if not path.is_dir() or not (path / "config.yaml").exists():
+            raise InputError(path, "not a run directory", expected="a directory made by prefgen generate")
+        if not run.complete:
+            raise InputError(
+                path, "an unfinished run (no manifest.json)", fix="finish it: the same command with --resume"
+            )
+        return run
+
+    def _acquire(self) -> None:
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunDirectoryError(f"{self.path} is being written by another process") from error
+
+    def _check_same(self, config: Mapping[str, Any], may_change: set[str]) -> None:
+        before = self.config
+        changed = [
+            key
+            for key in sorted({*before, *config} - may_change)
+            if before.get(key) != json.loads(json.dumps(config.get(key)))
+        ]
+        if changed:
+            lines = "\n".join(f"  {key}: was {before.get(key)!r}, now {config.get(key)!r}" for key in changed)
+            raise RunDirectoryError(
+                f"{self.path} was started with another config; changed:\n{lines}\n"
+                "  fix: put these back, or choose another --out (what was paid for is not asked again)"
+            )
+
+    def clear(self) -> None:
+        """Removes what a run writes and nothing else."""
+        for name in OWNED:
+            target = self.path / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+
+    @property
+    def complete(self) -> bool:
+        return (self.path / "manifest.json").exists()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return read_yaml(self.path / "config.yaml")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
+
+    @property
+    def attempt(self) -> int:
+        """How often this run ended with answers owed."""
+        state = self.path / "state.json"
+        return int(json.loads(state.read_text())["attempt"]) if state.exists() else 0
+
+    def ended_owing(self) -> None:
+        """The run came to its end, but some answers failed: the next resumption asks for them again."""
+        self.write_json("state.json", {"attempt": self.attempt + 1})
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Whole or not at all."""
+        target = self.path / name
+        part = target.with_name(target.name + ".part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(text, encoding="utf-8")
+            part.replace(target)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{target}: cannot be written ({error.strerror}); free disk space, then run the same "
+                "command with --resume"
+            ) from error

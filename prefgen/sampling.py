@@ -1,0 +1,83 @@
+"""Sampling: several candidates per prompt, from one policy or several."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from prefgen.candidate import Candidate
+from prefgen.completion import CompletionRequest, Sampling
+from prefgen.errors import CallError
+from prefgen.messages import Message, content_hash
+from prefgen.prompt import Prompt
+from prefgen.recorded import RecordedModel
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """`n` candidates from each policy. `seed`: of the run; each prompt draws its own from it."""
+
+    n: int
+    sampling: Sampling
+    seed: int = 0
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """`duplicate_of`: id of the first candidate with the same text, by id; these are not judged.
+    `failures`: one status for each policy whose call failed."""
+
+    candidates: tuple[Candidate, ...]
+    duplicate_of: dict[str, str] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+
+    @property
+    def distinct(self) -> list[Candidate]:
+        return [candidate for candidate in self.candidates if candidate.id not in self.duplicate_of]
+
+
+async def sample(prompt: Prompt, policies: Sequence[RecordedModel], plan: SamplingPlan) -> Sampled:
+    """All candidates of one prompt; a failed call is counted, not raised."""
+    drawn = await asyncio.gather(*(_draw(prompt, policy, plan) for policy in policies))
+    candidates = tuple(candidate for result in drawn if isinstance(result, tuple) for candidate in result)
+    first: dict[str, str] = {}
+    duplicates: dict[str, str] = {}
+    for candidate in candidates:
+        kept = first.setdefault(candidate.text.strip(), candidate.id)
+        if kept != candidate.id:
+            duplicates[candidate.id] = kept
+    return Sampled(candidates, duplicates, tuple(r for r in drawn if isinstance(r, str)))
+
+
+async def _draw(prompt: Prompt, policy: RecordedModel, plan: SamplingPlan) -> tuple[Candidate, ...] | str:
+    messages = prompt.messages
+    if plan.system is not None and messages[0].role != "system":
+        messages = (Message("system", plan.system), *messages)
+    seed = prompt_seed(plan.seed, prompt.id)
+    sampling = replace(plan.sampling, seed=seed)
+    try:
+        reply = await policy.complete(CompletionRequest(messages, sampling, samples=tuple(range(plan.n))))
+    except CallError as error:
+        return error.status
+    takes_seed = not policy.capabilities.lacks("seed")
+    return tuple(
+        Candidate(
+            prompt_id=prompt.id,
+            text=completion.text,
+            policy=policy.spec,
+            sample=index,
+            finish_reason=completion.finish_reason,
+            n_tokens=completion.output_tokens,
+            seed=seed + index if takes_seed else None,
+            temperature=None if policy.capabilities.lacks("temperature") else sampling.temperature,
+            top_p=None if policy.capabilities.lacks("top_p") else sampling.top_p,
+        )
+        for index, completion in enumerate(reply.completions)
+    )
+
+
+def prompt_seed(run_seed: int, prompt_id: str) -> int:
+    """A 31-bit seed of its own for each prompt, the same wherever the prompt stands in the file."""
+    return int(content_hash([run_seed, prompt_id], 8), 16) & 0x7FFFFFFF

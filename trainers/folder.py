@@ -1,0 +1,129 @@
+"""The output folder of a stage: begun with `stage.json`, complete once `training.json` is there.
+
+```
+stage.json        stage, config and hashes of what goes in; first
+metrics.jsonl     one line a log step
+checkpoints/      to go on from
+…                 the model or adapter with its tokenizer
+merged/           the full model, if asked for
+training.json     last
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from prefgen.errors import RunDirectoryError, UsageError
+from prefgen.messages import Json
+from trainers.config import StageConfig
+
+FREE_TO_CHANGE = frozenset({"out", "resume", "overwrite", "report_to", "keep_checkpoints"})
+"""Options that do not change the model that comes out."""
+
+
+class Beginning(BaseModel):
+    """`stage.json`. `inputs`: SHA-256 by what was read, None for a model that is no local folder."""
+
+    stage: str
+    config: dict[str, Json]
+    inputs: dict[str, str | None]
+
+
+def check_place(config: StageConfig) -> None:
+    """Raises UsageError where writing (or deleting) `out` would touch the model or the data."""
+    out = config.out.resolve()
+    model = Path(config.model).resolve()
+    if out.is_relative_to(model):
+        raise UsageError(
+            f"--out {config.out} is the starting model's folder or inside it; choose another --out"
+        )
+    for kept in (model, config.data.resolve(), *([config.eval_data.resolve()] if config.eval_data else [])):
+        if kept.is_relative_to(out):
+            raise UsageError(
+                f"{kept.name} lies in --out {config.out}, which is written anew; choose another --out"
+            )
+
+
+def is_complete(out: Path) -> bool:
+    return (out / "training.json").is_file()
+
+
+def check_free(config: StageConfig, beginning: Beginning) -> None:
+    """Raises RunDirectoryError where `out` is used and neither --resume nor --overwrite says what to do.
+
+    Nothing is written or deleted.
+    """
+    out = config.out
+    if out.exists() and not out.is_dir():
+        raise RunDirectoryError(f"{out} is a file; choose another --out")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / "stage.json").is_file():
+        raise RunDirectoryError(f"{out} holds files that are no training run; choose another --out")
+    if config.resume:
+        _check_same(out, Beginning.model_validate_json((out / "stage.json").read_text("utf-8")), beginning)
+    elif not config.overwrite:
+        raise RunDirectoryError(
+            f"{out} holds a training run already; go on with --resume, delete it with --overwrite, "
+            "or choose another --out"
+        )
+
+
+def _check_same(out: Path, before: Beginning, now: Beginning) -> None:
+    changes = _changes({"stage": before.stage}, {"stage": now.stage})
+    changes += _changes(before.config, now.config) + _changes(before.inputs, now.inputs)
+    if changes:
+        raise RunDirectoryError(
+            f"{out} was begun differently, so it cannot be resumed: {'; '.join(changes)}; "
+            "go back to these values, or start over with --overwrite or another --out"
+        )
+
+
+def _changes(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
+    keys = (key for key in sorted(before.keys() | now.keys()) if key not in FREE_TO_CHANGE)
+    return [
+        f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys if before.get(key) != now.get(key)
+    ]
+
+
+def begin(config: StageConfig, beginning: Beginning) -> Path | None:
+    """Makes the folder and writes `stage.json`; returns the checkpoint to go on from, None to start."""
+    out = config.out
+    if config.overwrite and out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = _last_checkpoint(out / "checkpoints") if config.resume else None
+    write_json(out / "stage.json", beginning)
+    return checkpoint
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; its state is written last, so one without was cut short and is deleted."""
+    steps = {int(path.name.removeprefix("checkpoint-")): path for path in folder.glob("checkpoint-*")}
+    for _, path in sorted(steps.items(), reverse=True):
+        if _is_whole(path):
+            return path
+        shutil.rmtree(path)
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def write_json(path: Path, value: BaseModel) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(value.model_dump_json(indent=2) + "\n", "utf-8")
+    os.replace(part, path)

@@ -1,0 +1,155 @@
+"""Tokenizers and models, loaded the way a stage needs them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from prefgen.errors import ModelUnavailableError, UsageError
+from trainers.config import Dtype, StageConfig
+from trainers.quiet import require_packages
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Head = Literal["language", "reward"]
+"""What stands on top of the model: the vocabulary, or one number (a reward) a sequence."""
+
+SPARE_TOKENS = ("pad", "reserved", "unused")
+
+
+def check_machine(config: StageConfig) -> None:
+    """Raises UsageError (MissingExtraError among them) where this machine cannot run the stage."""
+    require_packages("torch", "transformers", "trl", "accelerate", *(["peft"] if config.adapter else []))
+    import torch
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or torch.cuda.device_count() > 1:
+        raise UsageError("training runs on one device: start one process with CUDA_VISIBLE_DEVICES=0")
+    if config.qlora and not torch.cuda.is_available():
+        raise UsageError("--qlora holds the weights in 4 bits, which needs a CUDA device; use --lora here")
+    if config.qlora:
+        _require_bitsandbytes()
+    if (Path(config.model) / "adapter_config.json").is_file():
+        raise UsageError(
+            f"{config.model} is an adapter, not a model; train it with --merge and start from its merged/"
+        )
+
+
+def _require_bitsandbytes() -> None:
+    try:
+        import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--qlora needs the package bitsandbytes; run: pip install bitsandbytes") from error
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Raises ModelUnavailableError."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise _unavailable(model, error) from error
+
+
+def choose_pad_token(tokenizer: PreTrainedTokenizerBase, head: Head) -> str | None:
+    """Gives the tokenizer a token to fill batches with; a text says so where the choice matters.
+
+    A reward is read at the last token that is not padding, so its padding must not be the end token. Raises
+    UsageError where no other token is to be had.
+    """
+    if head == "language":
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        return None
+    if tokenizer.pad_token and tokenizer.pad_token != tokenizer.eos_token:
+        return None
+    spare = next((token for token in _spare_tokens(tokenizer) if token != tokenizer.eos_token), None)
+    if spare is None:
+        raise UsageError(
+            "the model's tokenizer has no pad_token but its end token, at which a reward is read; set one"
+        )
+    tokenizer.pad_token = spare
+    return f"the tokenizer has no padding token of its own; {spare} is used and saved as such"
+
+
+def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    added = [str(token) for token in tokenizer.get_added_vocab()]
+    spare = [token for word in SPARE_TOKENS for token in added if word in token.lower()]
+    # Neither ever stands last, so neither moves the token a reward is read at.
+    return [*spare, *(token for token in (tokenizer.unk_token, tokenizer.bos_token) if token)]
+
+
+def longest_context(model: str) -> int | None:
+    """How many positions the model was made for, None where its config does not say."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise _unavailable(model, error) from error
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return positions if isinstance(positions, int) and positions > 0 else None
+
+
+def end_tokens(model: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Ids after which the model stops speaking; a chat model often has one more than its tokenizer says."""
+    from transformers import GenerationConfig
+
+    try:
+        ends = GenerationConfig.from_pretrained(model).eos_token_id
+    except (OSError, ValueError):
+        ends = None
+    listed = ends if isinstance(ends, list) else [ends]
+    return frozenset(item for item in (tokenizer.eos_token_id, *listed) if isinstance(item, int))
+
+
+def load_model(source: str, head: Head, dtype: Dtype, four_bits: bool = False) -> PreTrainedModel:
+    """A model in evaluation mode. Raises ModelUnavailableError."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    options: dict[str, object] = {"dtype": getattr(torch, dtype)}
+    if four_bits:
+        options |= {"quantization_config": _four_bits(), "device_map": {"": 0}}
+    try:
+        if head == "language":
+            return AutoModelForCausalLM.from_pretrained(source, **options)
+        return AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unavailable(source, error) from error
+
+
+def _four_bits() -> object:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def lora_config(config: StageConfig, head: Head) -> LoraConfig | None:
+    """The adapter to train, None for full training (Hu et al. 2021, arXiv 2106.09685)."""
+    if not config.adapter:
+        return None
+    from peft import LoraConfig
+
+    targets = list(config.lora_targets)
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules="all-linear" if targets == ["all-linear"] else targets,
+        task_type="CAUSAL_LM" if head == "language" else "SEQ_CLS",
+    )
+
+
+def _unavailable(model: str, error: Exception) -> ModelUnavailableError:
+    reason = str(error).strip().partition("\n")[0]
+    return ModelUnavailableError(
+        f"cannot load {model}: {reason}; expected a model's folder or a Hugging Face id"
+    )

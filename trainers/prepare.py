@@ -1,0 +1,80 @@
+"""Everything about a stage that is known before anything is written: rows, tokenizer, limits, warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefgen.errors import InputError, UsageError
+from trainers import loading
+from trainers.config import StageConfig
+from trainers.preflight import Checked, check_rows, explain
+from trainers.rows import Row, read_rows, split_by_prompt
+from trainers.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`max_length`: tokens, after the model's own limit; `warnings`: what a user should hear."""
+
+    tokenizer: PreTrainedTokenizerBase
+    train: Checked
+    eval: Checked
+    max_length: int
+    warnings: list[str]
+
+
+def prepare(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) -> Prepared:
+    """Reads and checks the rows of the training and the held-out file. Raises UsageError and its kinds."""
+    train_rows, eval_rows = _read(config, stage, files)
+    tokenizer = loading.load_tokenizer(config.model)
+    notes = [loading.choose_pad_token(tokenizer, stage.head)]
+    limit = min(config.max_length, loading.longest_context(config.model) or config.max_length)
+    if limit < config.max_length:
+        notes.append(
+            f"the model was made for {limit} tokens, so --max-length {config.max_length} is lowered to it"
+        )
+    ends = loading.end_tokens(config.model, tokenizer)
+    train, held_out = (
+        _arrange(check_rows(rows, tokenizer, limit, ends, stage.keep_cut), stage)
+        for rows in (train_rows, eval_rows)
+    )
+    _check_enough(config, stage, train, held_out, files[0])
+    notes.append(_overlap(train, held_out))
+    texts = [note for note in notes if note] + explain(train, tokenizer)
+    return Prepared(tokenizer, train, held_out, limit, texts)
+
+
+def _read(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) -> tuple[list[Row], list[Row]]:
+    rows = read_rows(files[0], stage.parse, config.as_chat)
+    if files[1]:
+        return rows, read_rows(files[1], stage.parse, config.as_chat)
+    return split_by_prompt(rows, config.eval_share)
+
+
+def _arrange(checked: Checked, stage: Stage) -> Checked:
+    rows = stage.arrange(checked.rows)
+    if len(rows) < len(checked.rows):
+        checked.dropped["alone_in_last_batch"] += len(checked.rows) - len(rows)
+    checked.rows[:] = rows
+    return checked
+
+
+def _check_enough(config: StageConfig, stage: Stage, train: Checked, held_out: Checked, path: Path) -> None:
+    if not train.rows:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in train.dropped.items())
+        raise InputError(
+            path, "no row is left to train on", seen=reasons, fix="a higher --max-length, other data"
+        )
+    stage.check(train.rows)
+    if config.early_stopping_patience and not held_out.rows:
+        raise UsageError("early stopping needs held-out rows: raise --eval-share or give --eval-data")
+
+
+def _overlap(train: Checked, held_out: Checked) -> str | None:
+    both = {row.prompt_hash for row in train.rows} & {row.prompt_hash for row in held_out.rows}
+    return f"{len(both)} prompts are in the training and in the held-out rows" if both else None
