@@ -14,6 +14,11 @@ _BODY = importlib.resources.files("pipelines") / "templates" / "card.md"
 
 def write_card(run: RunDirectory, manifest: dict[str, Any]) -> None:
     """Writes `README.md`: the header that `datasets.load_dataset` reads, then the card."""
+    # A split without rows stays out of the header: `datasets` cannot read an empty one.
+    filled = {
+        name: [split for split, count in splits.items() if count]
+        for name, splits in manifest["splits"].items()
+    }
     header = {
         "license": "other",
         "task_categories": ["text-generation"],
@@ -21,11 +26,10 @@ def write_card(run: RunDirectory, manifest: dict[str, Any]) -> None:
         "configs": [
             {
                 "config_name": name,
-                "data_files": [
-                    {"split": split, "path": f"{name}/{split}.parquet"} for split in ("train", "test")
-                ],
+                "data_files": [{"split": split, "path": f"{name}/{split}.parquet"} for split in splits],
             }
-            for name in ("dpo", "kto")
+            for name, splits in filled.items()
+            if splits
         ],
     }
     front = yaml.safe_dump(header, sort_keys=False)

@@ -264,6 +264,7 @@ def finish(
         },
         "inputs": inputs.hashes,
         "counts": counts_json(counts),
+        "splits": publisher.splits,
         "planted": {"checked": len(publisher.planted), "wrong": 0},
         "usage": roles.usage,
         "expected_label_precision": None,

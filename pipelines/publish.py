@@ -80,6 +80,7 @@ class Publisher:
         self._near = NearDuplicates()
         self._ids: list[str] = []
         self.planted: list[PlantedResult] = []
+        self.splits: dict[str, dict[str, int]] = {}
         work = run.path / ".work"
         self._tables = {
             "candidates": TableWriter(run.path / "candidates.parquet", CANDIDATES),
@@ -185,6 +186,7 @@ class Publisher:
             writers["test" if is_test[row.pop("group")] else "train"].append(row)
         for writer in writers.values():
             writer.publish()
+        self.splits[name] = {split: writer.count for split, writer in writers.items()}
         (self.run.path / ".work" / f"{name}.parquet").unlink()
 
     def abandon(self) -> None:

@@ -73,8 +73,8 @@ class StageConfig(BaseModel):
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: about a quarter less memory for a tenth more time."""
 
-    logging_steps: int = Field(default=10, ge=1)
-    """Optimizer steps between two lines of metrics; the first step is always logged."""
+    logging_steps: int = Field(default=1, ge=1)
+    """Optimizer steps between two lines of metrics, each the mean since the one before."""
     eval_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps between two evaluations on the held-out rows; unset, ten times over the run."""
     early_stopping_patience: int = Field(default=0, ge=0)

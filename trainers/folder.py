@@ -18,10 +18,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from prefgen.errors import RunDirectoryError, UsageError
-from prefgen.messages import Json
 from trainers.config import StageConfig
 
 FREE_TO_CHANGE = frozenset({"out", "resume", "overwrite", "report_to", "keep_checkpoints"})
@@ -32,7 +31,7 @@ class Beginning(BaseModel):
     """`stage.json`. `inputs`: SHA-256 by what was read, None for a model that is no local folder."""
 
     stage: str
-    config: dict[str, Json]
+    config: dict[str, JsonValue]
     inputs: dict[str, str | None]
 
 
@@ -86,7 +85,7 @@ def _check_same(out: Path, before: Beginning, now: Beginning) -> None:
         )
 
 
-def _changes(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
+def _changes(before: Mapping[str, JsonValue], now: Mapping[str, JsonValue]) -> list[str]:
     keys = (key for key in sorted(before.keys() | now.keys()) if key not in FREE_TO_CHANGE)
     return [
         f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys if before.get(key) != now.get(key)

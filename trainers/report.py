@@ -6,10 +6,9 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from prefgen.errors import InputError
-from prefgen.messages import Json
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "prefgen")
 
@@ -32,9 +31,9 @@ class TrainingReport(BaseModel):
     """
 
     stage: str
-    config: dict[str, Json]
+    config: dict[str, JsonValue]
     inputs: dict[str, str | None]
-    settings: dict[str, Json]
+    settings: dict[str, JsonValue]
     counts: dict[str, int]
     warnings: list[str]
     steps: int

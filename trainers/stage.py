@@ -53,8 +53,8 @@ class Stage:
 
     `folder`: its dataset in a run directory; `columns`: a row as TRL takes it; `build`: the TRL trainer and
     the settings worth reporting; `reference`: whether the start of training is kept to compare with;
-    `keep_cut`: whether TRL cuts long rows (else it drops them); `first_loss`: known loss while the policy is
-    its reference; `arrange`: order of the kept rows, without those that fit no batch; `check`: further demands.
+    `keep_cut`: whether TRL cuts long rows (else drops them); `first_loss`: known loss while the policy is its
+    reference; `arrange`: order of the kept rows, without those that fit no batch; `check`: further demands.
     """
 
     name: str

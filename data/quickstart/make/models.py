@@ -302,11 +302,12 @@ def train_judge(
             rng.choice(samples) if rng.random() < 0.4 else sample_example(rng, "train", BALANCED)
             for _ in range(schedule.batch)
         ]
-        logits = judge_logits(
-            model, tokenizer, [judge_rows(tokenizer, principles, template, e) for e in batch]
-        )
+        questions = [judge_rows(tokenizer, principles, template, example) for example in batch]
+        hidden, ends, ids = read_questions(model, tokenizer, questions)
         wanted = torch.tensor([answers[trait in e.traits] for e in batch for trait in TRAITS])
-        return cross_entropy(logits, wanted, label_smoothing=0.02)
+        verdicts = cross_entropy(model.lm_head(hidden[ends]), wanted, label_smoothing=0.02)
+        told = slot_answers(ids, slots, boundary, answers)
+        return verdicts + cross_entropy(model.lm_head(hidden[told != IGNORE]), told[told != IGNORE])
 
     def check() -> float:
         hidden, ends, _ = read_questions(model, tokenizer, rows)
@@ -332,8 +333,8 @@ def judge_rows(
 def slot_answers(ids: Tensor, slots: Tensor, boundary: int, answers: tuple[int, int]) -> Tensor:
     """For each name, product and order code of the replies: was it in the customer's message? Else IGNORE.
 
-    Asked right where the word stands, this teaches the comparison that "accurate" needs; the verdict alone, one
-    bit for a whole reply, never gets a model this small to compare two words.
+    Asked right where the word stands, this teaches the comparison that "accurate" needs; the verdict alone,
+    one bit for a whole reply, never gets a model this small to compare two words.
     """
     replying = (ids == boundary).cumsum(dim=1) > 0
     known = ((ids[:, :, None] == ids[:, None, :]) & ~replying[:, None, :]).any(dim=2)
@@ -346,8 +347,8 @@ def read_questions(
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
     """Hidden states, where in them each question ends (rows, columns), and the token ids.
 
-    The questions about one reply differ only at their end, so their common start is read once: the ends follow
-    in one sequence, each at the positions it would have alone and blind to the other ends.
+    The questions about one reply differ only at their end, so their common start is read once: the ends
+    follow in one sequence, each at the positions it would have alone and blind to the other ends.
     """
     rows, places, spans, ends = [], [], [], []
     for variants in questions:
