@@ -106,31 +106,38 @@ def look_over(config: GenerateConfig) -> Inputs:
 async def generate(
     config: GenerateConfig, console: Console, *, resume: bool = False, overwrite: bool = False
 ) -> dict[str, Any]:
-    """The whole job; returns the manifest.
+    """The whole job with models of its own; returns the manifest.
 
     Raises UsageError and its kin for bad input, GateError when the result may not be trusted,
     BudgetError when `max_requests` is used up.
     """
-    inputs = look_over(config)
     check_specs(config)
+    with Ledger(config.ledger or default_path()) as ledger:
+        async with roles_of(config, ledger, console) as roles:
+            return await generate_with(config, roles, resume=resume, overwrite=overwrite)
+
+
+async def generate_with(
+    config: GenerateConfig, roles: Roles, *, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
+    """The same with models that a larger job holds open."""
+    inputs = look_over(config)
     for warning in warnings_about(config):
-        console.warn(warning)
+        roles.console.warn(warning)
     resolved = config.model_dump(mode="json") | {"inputs": inputs.hashes}
     with RunDirectory.start(
         config.out, resolved, resume=resume, overwrite=overwrite, may_change=RUN_OPTIONS
     ) as run:
         if run.complete and not run.manifest["counts"]["failures"]:
-            console.note(f"{config.out} is complete and nothing is owed")
+            roles.console.note(f"{config.out} is complete and nothing is owed")
             return run.manifest
         (run.path / "manifest.json").unlink(missing_ok=True)
-        with Ledger(config.ledger or default_path()) as ledger:
-            started = time.monotonic()
-            async with roles_of(config, ledger, console) as roles:
-                line = await make_line(config, roles, run.attempt)
-                ready = time.monotonic()
-                publisher = Publisher(run, config.format, inputs.carried)
-                await produce(config, line, publisher, roles, inputs.prompts)
-                timings = {"start_models": ready - started, "sample_and_judge": time.monotonic() - ready}
+        started = time.monotonic()
+        line = await make_line(config, roles, run.attempt)
+        ready = time.monotonic()
+        publisher = Publisher(run, config.format, inputs.carried)
+        await produce(config, line, publisher, roles, inputs.prompts)
+        timings = {"start_models": ready - started, "sample_and_judge": time.monotonic() - ready}
         return finish(config, publisher, roles, inputs, timings)
 
 

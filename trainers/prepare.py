@@ -34,7 +34,7 @@ def prepare(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) 
     tokenizer = loading.load_tokenizer(config.model)
     notes = [loading.choose_pad_token(tokenizer, stage.head)]
     limit = min(config.max_length, loading.longest_context(config.model) or config.max_length)
-    if limit < config.max_length:
+    if limit < config.max_length and "max_length" in config.model_fields_set:
         notes.append(
             f"the model was made for {limit} tokens, so --max-length {config.max_length} is lowered to it"
         )

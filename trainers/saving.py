@@ -34,8 +34,10 @@ def save_and_check(
     `probes`: token ids of a few rows, on which both models are asked.
     """
     model.eval()
-    # In the type it is saved in, so that rounding is not taken for a fault.
-    expected = _ask(model if config.adapter else model.to(_saved_type(config)), probes)
+    if not config.adapter:
+        # In the type it is saved in, so that rounding is not taken for a fault.
+        _round_weights(model, _saved_dtype(config))
+    expected = _ask(model, probes)
     _save(model, tokenizer, config.out)
     difference = _compare(expected, load_trained(config, head), probes, model.device)
     merged = _merge(config, head, tokenizer, probes) if config.merge else None
@@ -49,14 +51,16 @@ def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def _saved_type(config: StageConfig) -> object:
-    import torch
-
-    return getattr(torch, _saved_dtype(config))
-
-
 def _saved_dtype(config: StageConfig) -> Dtype:
     return config.load_dtype if config.save_dtype == "auto" else config.save_dtype
+
+
+def _round_weights(model: PreTrainedModel, dtype: Dtype) -> None:
+    """`model.to(dtype)` would round the position tables as well, which a loaded model holds in float32."""
+    import torch
+
+    for weight in model.parameters():
+        weight.data = weight.data.to(getattr(torch, dtype))
 
 
 def load_trained(config: StageConfig, head: Head) -> PreTrainedModel:
@@ -81,7 +85,7 @@ def _merge(config: StageConfig, head: Head, tokenizer: PreTrainedTokenizerBase, 
     if config.load_dtype == "float32":
         _compare(before, merged, probes, merged.device)
     merged.config.pad_token_id = tokenizer.pad_token_id
-    merged = merged.to(_saved_type(config))
+    _round_weights(merged, _saved_dtype(config))
     expected = _ask(merged, probes)
     _save(merged, tokenizer, config.out / "merged")
     reloaded = load_model(str(config.out / "merged"), head, _saved_dtype(config))

@@ -154,6 +154,16 @@ def new_config(tokenizer: PreTrainedTokenizerFast, width: int, inner: int, layer
     )
 
 
+def seek_alike(model: PreTrainedModel) -> None:
+    """Start every attention head with equal query and key weights.
+
+    A token then looks for earlier tokens of its own kind from the first step on, which is what comparing a
+    reply's order code with the customer's takes; from unequal weights a model this small hardly finds it.
+    """
+    for layer in model.model.layers:
+        layer.self_attn.k_proj.weight.data.copy_(layer.self_attn.q_proj.weight.data)
+
+
 def fit(
     model: PreTrainedModel,
     schedule: Schedule,
@@ -290,6 +300,7 @@ def train_judge(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     model = LlamaForCausalLM(new_config(tokenizer, width=192, inner=512, layers=4))
+    seek_alike(model)
     held_out = [sample_example(random.Random(seed + 1 + item), "check", BALANCED) for item in range(200)]
     rows = [judge_rows(tokenizer, principles, template, example) for example in held_out]
     answers = (tokenizer.convert_tokens_to_ids("no"), tokenizer.convert_tokens_to_ids("yes"))

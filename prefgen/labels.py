@@ -1,0 +1,97 @@
+"""Human labels and unlabelled pairs: two responses to a prompt, and what people said of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast, get_args
+
+from prefgen.candidate import Candidate
+from prefgen.errors import InputError
+from prefgen.judgment import Verdict
+from prefgen.messages import parse_messages
+from prefgen.prompt import Prompt
+from prefgen.records import Record, identifier, read_records, require_columns
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two responses to be judged; `a` and `b` always name the file's responses."""
+
+    id: str
+    prompt: Prompt
+    a: Candidate
+    b: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """A pair and its annotators' labels, in the order of the file."""
+
+    pair: Pair
+    labels: tuple[Verdict, ...]
+
+    @property
+    def majority(self) -> Verdict:
+        """What most annotators said; no majority is a tie."""
+        ranked = Counter(self.labels).most_common(2)
+        if len(ranked) > 1 and ranked[0][1] == ranked[1][1]:
+            return "tie"
+        return ranked[0][0]
+
+
+def read_pairs(path: Path) -> Iterator[Pair]:
+    """The pairs of a file. Raises InputError."""
+    seen: dict[str, int] = {}
+    for record in read_records(path):
+        pair = _pair(path, record)
+        if pair.id in seen:
+            raise InputError(
+                path, f"the id {pair.id!r} twice", line=record.line, seen=f"first on line {seen[pair.id]}"
+            )
+        seen[pair.id] = record.line
+        yield pair
+
+
+def read_labels(path: Path) -> list[LabelledPair]:
+    """The labelled pairs of a file, in the order their ids first appear. Raises InputError.
+
+    Several rows with one id are several annotators; they must show the same responses.
+    """
+    pairs: dict[str, Pair] = {}
+    labels: dict[str, list[Verdict]] = {}
+    for record in read_records(path):
+        require_columns(path, record, "label")
+        pair = _pair(path, record)
+        known = pairs.setdefault(pair.id, pair)
+        if (known.a.text, known.b.text) != (pair.a.text, pair.b.text):
+            raise InputError(path, f"the id {pair.id!r} stands for different responses", line=record.line)
+        label = record.values["label"]
+        if label not in get_args(Verdict):
+            raise InputError(path, "not a label", line=record.line, seen=label, expected="a, b or tie")
+        labels.setdefault(pair.id, []).append(cast(Verdict, label))
+    return [LabelledPair(pair, tuple(labels[name])) for name, pair in pairs.items()]
+
+
+def _pair(path: Path, record: Record) -> Pair:
+    require_columns(path, record, "id", "prompt", "response_a", "response_b")
+    values = record.values
+    name = identifier(path, record, values["id"])
+    try:
+        prompt = Prompt(name, parse_messages(values["prompt"]))
+    except ValueError as error:
+        raise InputError(path, f"a prompt that cannot be used: {error}", line=record.line) from error
+    sides: Sequence[Candidate] = [
+        _response(path, record, name, side, values[f"response_{side}"]) for side in ("a", "b")
+    ]
+    return Pair(name, prompt, sides[0], sides[1])
+
+
+def _response(path: Path, record: Record, name: str, side: str, text: object) -> Candidate:
+    if not isinstance(text, str):
+        raise InputError(
+            path, f"response_{side} is not text", line=record.line, seen=text, expected="a string"
+        )
+    return Candidate(name, text, f"file/{side}", 0)
