@@ -25,7 +25,9 @@ Evidence = Literal["logprobs", "score", "votes"]
 MIN_COVERAGE = 0.5
 _SURE = 0.99
 _FLOOR = 1e-6
-_VERDICT = re.compile(r"^\W*verdict\W*:\W*(\w+)\W*$", re.IGNORECASE | re.MULTILINE)
+_SLACK = 0.01
+_VERDICT = re.compile(r"^[^\w\n]*(?:\w+[^\w\n:]+)?verdict[^\w\n:]*:", re.IGNORECASE | re.MULTILINE)
+_WORD = re.compile(r"\W*(\w+)[^\w\n]*(?:\n|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def read_logprobs(completion: Completion, words: tuple[str, str]) -> Reading | U
     A word that the provider did not return lies below those it did: it gets the mass that is left.
     """
     logprobs = completion.label_logprobs or {}
+    if any(not value <= _SLACK for value in logprobs.values()):  # Also where it is not a number at all.
+        return Unreadable("parse_failure")
     known = {word: logprobs[word] for word in words if word in logprobs}
     coverage = sum(math.exp(value) for value in known.values())
     if coverage < MIN_COVERAGE:
@@ -89,9 +93,13 @@ def read_vote(completion: Completion, words: tuple[str, str]) -> float | Unreada
     stopped = _stopped(completion)
     if stopped is not None:
         return stopped
-    found = _VERDICT.findall(completion.text)
+    last = None
+    for last in _VERDICT.finditer(completion.text):
+        pass
+    # A last verdict that cannot be read is no reason to believe an earlier one, which may be a quotation.
+    word = _WORD.match(completion.text, last.end()) if last else None
     worth = {words[0].lower(): 1.0, words[1].lower(): 0.0, "tie": 0.5}
-    return worth.get(found[-1].lower(), Unreadable("parse_failure")) if found else Unreadable("parse_failure")
+    return worth.get(word[1].lower(), Unreadable("parse_failure")) if word else Unreadable("parse_failure")
 
 
 def _stopped(completion: Completion) -> Unreadable | None:
@@ -112,7 +120,7 @@ def _last_object(text: str) -> dict[str, Json] | None:
             continue
         try:
             value = json.loads(text[start:])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         return value if isinstance(value, dict) else None
     return None

@@ -7,6 +7,7 @@ import importlib.resources
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from prefgen.errors import InputError
@@ -62,8 +63,11 @@ def fence(prompt: str, *responses: str) -> str:
     It depends on the prompt alone unless a response contains it, so that all judge calls about one
     prompt share their beginning and a server can cache it.
     """
-    for attempt in range(1000):
-        tag = hashlib.sha256(f"{attempt}\0{prompt}".encode()).hexdigest()[:8]
-        if not any(tag in text for text in (prompt, *responses)):
+    texts = [text.casefold() for text in (prompt, *responses)]
+    for attempt in count():
+        # A response made to hold these fences cannot hold the hash of itself.
+        guarded = "\0".join((prompt, *responses)) if attempt >= 10 else prompt
+        tag = hashlib.sha256(f"{attempt}\0{guarded}".encode()).hexdigest()[:8]
+        if not any(tag in text for text in texts):
             return tag
-    raise ValueError("a response contains a thousand fences: it was made to")
+    raise AssertionError("counting has no end")

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from pipelines.console import Console
-from pipelines.generate_config import GenerateConfig
+from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
 from pipelines.options import build, options_of
 from prefgen import __version__
 from prefgen.errors import PrefgenError
+from prefgen.run import RunDirectory
 
 F = TypeVar("F", bound=Callable[..., Any])
 _INTERRUPTED = 130
@@ -68,6 +69,80 @@ def generate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given:
     console = Console(as_json=as_json, quiet=quiet)
     manifest = asyncio.run(run(config, console, resume=resume, overwrite=overwrite))
     console.result(manifest, run_summary(config.out, manifest))
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@options_of(PairConfig, skip=("run",))
+@click.option("--overwrite", is_flag=True, help="Replace what is in the output directory.")
+@common
+def pair(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
+    """Make other pairs from a finished run's judgments; no model is called.
+
+    \b
+    prefgen pair runs/first --min-confidence 0.9 --strategy all --max-pairs 3 --out runs/strict
+    """
+    from pipelines.pair import pair as run
+    from pipelines.summary import run_summary
+
+    config = build(PairConfig, given)
+    manifest = run(config, overwrite=overwrite)
+    Console(as_json=as_json, quiet=quiet).result(manifest, run_summary(config.out, manifest))
+
+
+@cli.command()
+@click.argument("pairs", type=click.Path(path_type=Path))
+@options_of(JudgeConfig, skip=("pairs",))
+@click.option("--overwrite", is_flag=True, help="Replace the output file.")
+@common
+def judge(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
+    """Judge pairs of responses that exist already; writes one verdict a line.
+
+    \b
+    prefgen judge pairs.jsonl --judge openai/NAME --out verdicts.jsonl
+    """
+    from pipelines.judge import judge_file
+
+    config = build(JudgeConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    result = asyncio.run(judge_file(config, console, overwrite=overwrite))
+    failed = ", ".join(f"{name} {count}" for name, count in result["failures"].items()) or "none"
+    console.result(result, f"{result['n']} pairs judged; failed calls: {failed}; written to {config.out}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@common
+def report(run: Path, as_json: bool, quiet: bool) -> None:
+    """Write report.html of a finished run anew and summarise the run."""
+    from pipelines.report import write_report
+    from pipelines.summary import run_summary
+
+    directory = RunDirectory.open(run)
+    write_report(directory, directory.manifest)
+    console = Console(as_json=as_json, quiet=quiet)
+    console.result(directory.manifest, run_summary(run, directory.manifest))
+
+
+@cli.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("quickstart"),
+    show_default=True,
+    help="Directory for everything the run makes.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of sampling.")
+@used_directory
+@common
+def quickstart(out: Path, seed: int, resume: bool, overwrite: bool, as_json: bool, quiet: bool) -> None:
+    """The whole RLAIF run on embedded models: no key, no network, no GPU."""
+    from pipelines.quickstart import quickstart as run
+    from pipelines.quickstart import quickstart_summary
+
+    console = Console(as_json=as_json, quiet=quiet)
+    results = asyncio.run(run(out, console, seed=seed, resume=resume, overwrite=overwrite))
+    console.result(results, quickstart_summary(results))
 
 
 def main(arguments: list[str] | None = None) -> None:

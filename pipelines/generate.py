@@ -10,35 +10,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from judges.asking import Asking
-from judges.constitution import load_constitution
 from judges.judge import Judge
-from judges.pairwise import PairwiseJudge
-from judges.pointwise import PLACEHOLDERS, REQUIRED, PointwiseJudge
-from judges.prompting import load_template
-from judges.reward_model import RewardJudge
-from pipelines.card import write_card
 from pipelines.console import Console
 from pipelines.generate_config import RUN_OPTIONS, GenerateConfig
+from pipelines.judging import check_judging, make_judge, roles_of
 from pipelines.outcome import Outcome, Pairing
-from pipelines.publish import Publisher, counts_json, environment, sha256_of, trainer_weights
-from pipelines.report import write_report
-from pipelines.roles import Roles, count_engines, parse_options, parse_prices
+from pipelines.publish import Publisher, environment, finish_run, sha256_of
+from pipelines.roles import Roles
 from prefgen import __version__
 from prefgen.candidate import Candidate
 from prefgen.completion import Sampling
-from prefgen.engine import Budget, Limits
 from prefgen.errors import GateError
 from prefgen.ledger import Ledger, default_path
-from prefgen.models import REWARD_PROVIDERS, ModelSpec, family
+from prefgen.models import ModelSpec, family
 from prefgen.planted import PlantedResult, check, plant
 from prefgen.prompt import Prompt, read_prompts
 from prefgen.recorded import RecordedModel
@@ -111,9 +101,11 @@ async def generate(
     Raises UsageError and its kin for bad input, GateError when the result may not be trusted,
     BudgetError when `max_requests` is used up.
     """
-    check_specs(config)
+    for spec in config.policy:
+        ModelSpec.parse(spec)
+    check_judging(config)
     with Ledger(config.ledger or default_path()) as ledger:
-        async with roles_of(config, ledger, console) as roles:
+        async with roles_of(config, ledger, console, config.policy) as roles:
             return await generate_with(config, roles, resume=resume, overwrite=overwrite)
 
 
@@ -138,21 +130,7 @@ async def generate_with(
         publisher = Publisher(run, config.format, inputs.carried)
         await produce(config, line, publisher, roles, inputs.prompts)
         timings = {"start_models": ready - started, "sample_and_judge": time.monotonic() - ready}
-        return finish(config, publisher, roles, inputs, timings)
-
-
-def check_specs(config: GenerateConfig) -> None:
-    """Everything a typo can be in, before a model is started. Raises UsageError."""
-    for spec in (*config.policy, *([config.judge] if config.judge else [])):
-        ModelSpec.parse(spec)
-    if config.reward_model is not None:
-        ModelSpec.parse(config.reward_model, REWARD_PROVIDERS)
-    if config.judge is not None:
-        load_constitution(config.constitution)
-    if config.judge_template is not None:
-        load_template(config.judge_template, REQUIRED, PLACEHOLDERS)
-    parse_options(config.engine_arg)
-    parse_prices(config.price)
+        return finish(config, publisher, roles, inputs, line.pairing.weights, timings)
 
 
 def warnings_about(config: GenerateConfig) -> Iterator[str]:
@@ -169,18 +147,6 @@ def warnings_about(config: GenerateConfig) -> Iterator[str]:
         yield "one order only: the judge's liking for a position goes into the labels"
 
 
-def roles_of(config: GenerateConfig, ledger: Ledger, console: Console) -> Roles:
-    return Roles(
-        ledger,
-        console,
-        Limits(config.concurrency, config.deadline, config.attempts),
-        Budget(config.max_requests),
-        parse_options(config.engine_arg),
-        parse_prices(config.price),
-        count_engines([*config.policy, config.judge, config.reward_model]),
-    )
-
-
 async def make_line(config: GenerateConfig, roles: Roles, attempt: int) -> Line:
     judge = await make_judge(config, roles, attempt)
     return Line(
@@ -194,22 +160,6 @@ async def make_line(config: GenerateConfig, roles: Roles, attempt: int) -> Line:
         ),
         pairing=Pairing(config.rule, config.kto_labels, judge.weights),
         judge_unfinished=config.judge_unfinished,
-    )
-
-
-async def make_judge(config: GenerateConfig, roles: Roles, attempt: int = 0) -> Judge:
-    """The judge of a config, its model started."""
-    if config.judge is None:
-        return RewardJudge(await roles.reward_model(config.reward_model or ""))
-    constitution = load_constitution(config.constitution)
-    asking = Asking(config.evidence, config.votes, config.judge_max_tokens, config.seed, attempt)
-    model = await roles.model(config.judge)
-    if config.judging == "pointwise":
-        path = config.judge_template
-        template = load_template(path, REQUIRED, PLACEHOLDERS) if path else None
-        return PointwiseJudge(model, constitution, asking, template=template)
-    return PairwiseJudge(
-        model, constitution, asking, principles=config.principles, both_orders=config.both_orders
     )
 
 
@@ -247,7 +197,12 @@ async def in_order(
 
 
 def finish(
-    config: GenerateConfig, publisher: Publisher, roles: Roles, inputs: Inputs, timings: dict[str, float]
+    config: GenerateConfig,
+    publisher: Publisher,
+    roles: Roles,
+    inputs: Inputs,
+    weights: Mapping[str, float],
+    timings: dict[str, float],
 ) -> dict[str, Any]:
     """Gates, then datasets, card, report, and the manifest last."""
     run, counts = publisher.run, publisher.counts
@@ -255,10 +210,6 @@ def finish(
     if counts.failures:
         run.ended_owing()
     check_gates(config, publisher)
-    publisher.publish_datasets(config.test_share)
-    weights = trainer_weights(counts)
-    if weights is not None:
-        run.write_text("kto/trainer.yaml", yaml.safe_dump(weights))
     judge_spec = config.judge or config.reward_model or ""
     manifest = {
         "prefgen_version": __version__,
@@ -269,19 +220,15 @@ def finish(
             "policy": [roles.served(spec) for spec in config.policy],
             "judge" if config.judge else "reward_model": roles.served(judge_spec),
         },
+        "weights": dict(weights),
         "inputs": inputs.hashes,
-        "counts": counts_json(counts),
-        "splits": publisher.splits,
         "planted": {"checked": len(publisher.planted), "wrong": 0},
         "usage": roles.usage,
         "expected_label_precision": None,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
     }
-    write_card(run, manifest)
-    write_report(run, manifest)
-    run.write_json("manifest.json", manifest)
-    return manifest
+    return finish_run(publisher, config.test_share, manifest)
 
 
 def check_gates(config: GenerateConfig, publisher: Publisher) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -66,29 +66,22 @@ class PairingConfig(BaseModel):
         )
 
 
-class GenerateConfig(PairingConfig):
-    prompts: Path
-    """Prompt file: .jsonl .json .csv .parquet .txt."""
+class PairConfig(PairingConfig):
+    run: Path
+    """A finished run."""
     out: Path
-    """Directory of the run."""
-    policy: tuple[str, ...] = Field(min_length=1)
-    """MODEL that writes candidates; several may be given."""
+    """Directory for the new pairs."""
+
+
+class JudgingConfig(BaseModel):
+    """Who judges, how, and how calls are made: shared by every job that judges."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
     judge: str | None = None
     """MODEL that judges by the constitution."""
     reward_model: str | None = None
     """Reward model that scores instead of a judge: vllm/, transformers/ or openai/…@URL."""
-
-    n: int = Field(default=6, ge=1, le=256)
-    """Candidates per prompt and policy."""
-    temperature: float = Field(default=1.0, ge=0)
-    """Sampling temperature of the policy."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Nucleus sampling of the policy."""
-    max_tokens: int = Field(default=1024, ge=1)
-    """Tokens per candidate at most."""
-    system: str | None = None
-    """System prompt for the policy."""
-
     judging: Literal["pairwise", "pointwise"] = "pairwise"
     """Compare candidates two by two, or score each, principle by principle."""
     constitution: str = "helpful-honest-harmless"
@@ -106,11 +99,6 @@ class GenerateConfig(PairingConfig):
     """Tokens per written judgment at most."""
     judge_template: Path | None = None
     """Pointwise: a prompt template with {{principle}} {{prompt}} {{response}}."""
-    judge_unfinished: bool = False
-    """Judge empty responses and responses cut by the token limit too."""
-
-    planted: int = Field(default=3, ge=0)
-    """Prompts that carry pairs of known answer; one wrong label ends the run."""
     max_failure_share: float = Field(default=0.05, ge=0, le=1)
     """Failed model calls above this share end the run with exit code 3."""
     concurrency: int = Field(default=64, ge=1)
@@ -127,13 +115,52 @@ class GenerateConfig(PairingConfig):
     """MODEL=IN,OUT in US dollars per million tokens; unknown prices stay unknown."""
     ledger: Path | None = None
     """File that remembers every answer. [default: in the user's cache directory]."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of sampling and of every random choice."""
 
     @model_validator(mode="after")
-    def _one_judge(self) -> GenerateConfig:
+    def _one_judge(self) -> Self:
         if (self.judge is None) == (self.reward_model is None):
             raise ValueError("give exactly one of --judge MODEL and --reward-model MODEL")
         if self.judge_template is not None and self.judging != "pointwise":
             raise ValueError("--judge-template goes with --judging pointwise")
+        return self
+
+
+class JudgeConfig(JudgingConfig):
+    pairs: Path
+    """Pairs file: id, prompt, response_a, response_b."""
+    out: Path
+    """JSONL file of verdicts."""
+
+
+class GenerateConfig(PairingConfig, JudgingConfig):
+    prompts: Path
+    """Prompt file: .jsonl .json .csv .parquet .txt."""
+    out: Path
+    """Directory of the run."""
+    policy: tuple[str, ...] = Field(min_length=1)
+    """MODEL that writes candidates; several may be given."""
+
+    n: int = Field(default=6, ge=1, le=256)
+    """Candidates per prompt and policy."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature of the policy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling of the policy."""
+    max_tokens: int = Field(default=1024, ge=1)
+    """Tokens per candidate at most."""
+    system: str | None = None
+    """System prompt for the policy."""
+
+    judge_unfinished: bool = False
+    """Judge empty responses and responses cut by the token limit too."""
+
+    planted: int = Field(default=3, ge=0)
+    """Prompts that carry pairs of known answer; one wrong label ends the run."""
+
+    @model_validator(mode="after")
+    def _two_candidates(self) -> Self:
         if self.n * len(self.policy) < 2:
             raise ValueError("a pair needs two candidates: raise --n or add a --policy")
         return self

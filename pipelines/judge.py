@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from judges.judge import Judge
-from prefgen.judgment import JudgeResult, sigmoid
-from prefgen.labels import Pair
+from pipelines.console import Console
+from pipelines.generate_config import JudgeConfig
+from pipelines.judging import check_judging, make_judge, roles_of
+from prefgen.errors import GateError
+from prefgen.judgment import JudgeFailure, JudgeResult, sigmoid
+from prefgen.labels import Pair, read_pairs
+from prefgen.ledger import Ledger, default_path
+from prefgen.records import check_unwritten
 from prefgen.verdicts import settle
 
 
@@ -54,3 +63,35 @@ def _row(judge: Judge, pair: Pair, order: str | None, margin: float | None) -> d
         return row
     verdict = "a" if margin > 0 else "b" if margin < 0 else "tie"
     return row | {"verdict": verdict, "p_a": sigmoid(margin)}
+
+
+async def judge_file(config: JudgeConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
+    """Judges the pairs of a file and writes the verdicts, one JSON object a line.
+
+    Raises UsageError and its kin for bad input, GateError when too many calls failed.
+    """
+    check_judging(config)
+    check_unwritten(config.out, overwrite)
+    pairs = list(read_pairs(config.pairs))
+    with Ledger(config.ledger or default_path()) as ledger:
+        async with roles_of(config, ledger, console) as roles:
+            judge = await make_judge(config, roles)
+            judged = await judge_pairs(judge, pairs)
+            usage = roles.usage
+    write_verdicts(judge, judged, config.out)
+    results = [result for item in judged for result in item.results]
+    failures = Counter(result.status for result in results if isinstance(result, JudgeFailure))
+    if sum(failures.values()) > config.max_failure_share * len(results):
+        causes = ", ".join(f"{status}: {count}" for status, count in failures.most_common())
+        raise GateError(f"{sum(failures.values())} of {len(results)} judge calls failed ({causes})")
+    return {"n": len(pairs), "failures": dict(failures), "usage": usage, "out": str(config.out)}
+
+
+def write_verdicts(judge: Judge, judged: Iterable[JudgedPair], out: Path) -> None:
+    """Whole or not at all."""
+    part = out.with_name(out.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        for item in judged:
+            for row in verdict_rows(judge, item):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    part.replace(out)

@@ -1,6 +1,6 @@
 """Command-line options from config objects: each option is written once, as a field.
 
-`StageOptions`-like pydantic models become click options; a YAML file given with `--config` fills what
+The fields of a pydantic model become click options; a YAML file given with `--config` fills what
 the command line leaves out.
 """
 
@@ -27,9 +27,11 @@ def options_of(config: type[BaseModel], *, skip: tuple[str, ...] = ()) -> Callab
     """A decorator that adds one option for each field of `config`, with the field's help and default."""
 
     def decorate(function: F) -> F:
-        for name, field in reversed(config.model_fields.items()):
+        own = [name for name in config.model_fields if name in config.__annotations__]
+        inherited = [name for name in config.model_fields if name not in own]
+        for name in reversed([*own, *inherited]):
             if name not in skip:
-                function = _option(name, field)(function)
+                function = _option(name, config.model_fields[name])(function)
         return click.option(
             "--config", type=click.Path(path_type=Path), help="YAML file with options of this command."
         )(function)

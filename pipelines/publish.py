@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import yaml
 
+from pipelines.card import write_card
 from pipelines.outcome import Outcome
+from pipelines.report import write_report
 from prefgen.judgment import JudgeResult, Judgment
 from prefgen.messages import as_dicts
 from prefgen.pairing import kto_weights
@@ -207,6 +210,20 @@ def judgment_row(result: JudgeResult) -> dict[str, Any]:
 
 def _staged(schema: pa.Schema) -> pa.Schema:
     return schema.append(pa.field("group", pa.int64()))
+
+
+def finish_run(publisher: Publisher, test_share: float, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """After the tables: datasets, card, report, and the manifest last. Returns it with its counts."""
+    run, counts = publisher.run, publisher.counts
+    publisher.publish_datasets(test_share)
+    weights = trainer_weights(counts)
+    if weights is not None:
+        run.write_text("kto/trainer.yaml", yaml.safe_dump(weights))
+    whole = {**manifest, "counts": counts_json(counts), "splits": publisher.splits}
+    write_card(run, whole)
+    write_report(run, whole)
+    run.write_json("manifest.json", whole)
+    return whole
 
 
 def counts_json(counts: Counts) -> dict[str, Any]:

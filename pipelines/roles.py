@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from pipelines.console import Console
-from prefgen.engine import Budget, EngineModel, EngineRewardModel, Limits
+from prefgen.engine import Budget, Engine, EngineModel, EngineRewardModel, Limits
 from prefgen.errors import UsageError
 from prefgen.ledger import Ledger
 from prefgen.messages import Json
-from prefgen.models import LOCAL_PROVIDERS, ModelSpec, open_model, open_reward_model
+from prefgen.models import LOCAL_PROVIDERS, REWARD_PROVIDERS, ModelSpec, open_model, open_reward_model
 from prefgen.recorded import RecordedModel, RecordedRewardModel, Usage
 
 Price = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    model: RecordedModel | RecordedRewardModel
+    engine: Engine
 
 
 @dataclass(slots=True)
@@ -32,9 +37,8 @@ class Roles:
     options: Mapping[str, Json] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
     engines: int = 1
-    models: dict[str, RecordedModel | RecordedRewardModel] = field(default_factory=dict)
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _rates: list[EngineModel | EngineRewardModel] = field(default_factory=list)
+    _open: dict[str, _Opened] = field(default_factory=dict)
+    _closed: list[_Opened] = field(default_factory=list)
 
     async def __aenter__(self) -> Roles:
         return self
@@ -43,44 +47,44 @@ class Roles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.budget.close()
-        await asyncio.shield(self._stack.aclose())
+        for text in [*self._open]:
+            await asyncio.shield(self.close(text))
 
     async def model(self, text: str) -> RecordedModel:
         """The model of a spec, opened at first use. Raises as `prefgen.models.open_model`."""
         spec = ModelSpec.parse(text)
-        known = self.models.get(spec.text)
-        if isinstance(known, RecordedModel):
-            return known
+        known = self._open.get(spec.text)
+        if known is not None and isinstance(known.model, RecordedModel):
+            return known.model
         with self.console.step(f"starting {spec.text}"):
-            engine = EngineModel(
-                await open_model(spec.text, self._options(spec), self.engines), self.limits, self.budget
-            )
-        opened = RecordedModel(engine, self.ledger, self._usage(spec))
-        self._keep(spec.text, engine, opened)
-        return opened
+            adapter = await open_model(spec.text, self._options(spec), self.engines)
+        engine = EngineModel(adapter, self.limits, self.budget)
+        model = RecordedModel(engine, self.ledger, self._usage(spec))
+        self._open[spec.text] = _Opened(model, engine.engine)
+        return model
 
     async def reward_model(self, text: str) -> RecordedRewardModel:
         """The reward model of a spec, opened at first use. Raises as `prefgen.models.open_reward_model`."""
-        spec = ModelSpec.parse(text)
+        spec = ModelSpec.parse(text, REWARD_PROVIDERS)
+        known = self._open.get(spec.text)
+        if known is not None and isinstance(known.model, RecordedRewardModel):
+            return known.model
         with self.console.step(f"starting {spec.text}"):
-            engine = EngineRewardModel(
-                await open_reward_model(spec.text, self._options(spec), self.engines),
-                self.limits,
-                self.budget,
-            )
-        opened = RecordedRewardModel(engine, self.ledger, self._usage(spec))
-        self._keep(spec.text, engine, opened)
-        return opened
+            adapter = await open_reward_model(spec.text, self._options(spec), self.engines)
+        engine = EngineRewardModel(adapter, self.limits, self.budget)
+        model = RecordedRewardModel(engine, self.ledger, self._usage(spec))
+        self._open[spec.text] = _Opened(model, engine.engine)
+        return model
 
-    def _keep(
-        self,
-        text: str,
-        engine: EngineModel | EngineRewardModel,
-        opened: RecordedModel | RecordedRewardModel,
-    ) -> None:
-        self.models[text] = opened
-        self._rates.append(engine)
-        self._stack.push_async_callback(opened.aclose)
+    async def close(self, text: str) -> None:
+        """Ends one model; its usage still counts."""
+        opened = self._open.pop(ModelSpec.parse(text).text)
+        self._closed.append(opened)
+        await opened.model.aclose()
+
+    @property
+    def _all(self) -> list[_Opened]:
+        return [*self._open.values(), *self._closed]
 
     def _options(self, spec: ModelSpec) -> Mapping[str, Json] | None:
         return self.options if spec.provider in LOCAL_PROVIDERS else None
@@ -94,7 +98,7 @@ class Roles:
     @property
     def usage(self) -> dict[str, Any]:
         """Totals for the manifest; `cost_usd` is None as soon as one model's price is unknown."""
-        all_usage = [model.usage for model in self.models.values()]
+        all_usage = [opened.model.usage for opened in self._all]
         costs = [usage.cost_usd for usage in all_usage if usage.requests or usage.cost_usd is not None]
         known = [cost for cost in costs if cost is not None]
         return {
@@ -103,13 +107,13 @@ class Roles:
             "input_tokens": sum(usage.input_tokens for usage in all_usage),
             "output_tokens": sum(usage.output_tokens for usage in all_usage),
             "cost_usd": sum(known) if len(known) == len(costs) else None,
-            "retries": sum(engine.engine.retries for engine in self._rates),
-            "rate_limited": sum(engine.engine.rate_limited for engine in self._rates),
+            "retries": sum(opened.engine.retries for opened in self._all),
+            "rate_limited": sum(opened.engine.rate_limited for opened in self._all),
         }
 
     def served(self, spec: str) -> dict[str, Any]:
         """A model's entry in the manifest: as asked for, as served, and what it turned out not to do."""
-        model = self.models[ModelSpec.parse(spec).text]
+        model = self._open[ModelSpec.parse(spec).text].model
         entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
         if isinstance(model, RecordedModel):
             entry["served"] = ", ".join(sorted(model.served)) or model.identity

@@ -28,7 +28,9 @@ _RESERVED = {
     "margin",
     "confidence",
     "score",
+    "group",
 }
+_EXACT = 2**53
 
 
 def dpo_schema(format: Format, carried: CarriedColumns) -> pa.Schema:
@@ -82,7 +84,8 @@ def _answer(text: str, format: Format) -> str | list[dict[str, str]]:
 
 class CarriedColumns:
     """The prompt file's other columns with one type each: text, integer, number or truth value where
-    every row agrees, else JSON text. A name the dataset has itself is published as `prompt_NAME`."""
+    every row agrees, else JSON text. A name the dataset has itself is published as `prompt_NAME`, and
+    where the file has that name too, with one more `prompt_` before it."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, set[type]] = {}
@@ -94,11 +97,25 @@ class CarriedColumns:
                 kinds.add(_kind(value))
 
     def fields(self) -> list[tuple[str, pa.DataType]]:
-        return [(_published(name), self._type(name)) for name in self._kinds]
+        names = self._names()
+        return [(names[name], self._type(name)) for name in self._kinds]
+
+    def _names(self) -> dict[str, str]:
+        """The published name of each column, all different; a name that is free stays as it is."""
+        names = {name: name for name in self._kinds if name not in _RESERVED}
+        taken = {*names, *_RESERVED}
+        for name in self._kinds:
+            published = name
+            while published in taken and name not in names:
+                published = f"prompt_{published}"
+            names.setdefault(name, published)
+            taken.add(published)
+        return names
 
     def values(self, columns: Mapping[str, Json]) -> dict[str, Any]:
         """A row's carried values under their published names."""
-        return {_published(name): self._value(name, columns.get(name)) for name in self._kinds}
+        names = self._names()
+        return {names[name]: self._value(name, columns.get(name)) for name in self._kinds}
 
     def _value(self, name: str, value: Json) -> Json:
         if value is None or self._type(name) != pa.string() or self._kinds[name] == {str}:
@@ -111,7 +128,7 @@ class CarriedColumns:
             return pa.bool_()
         if kinds == {int}:
             return pa.int64()
-        if kinds and kinds <= {int, float}:
+        if kinds and kinds <= {int, float} and not self._big:
             return pa.float64()
         return pa.string()
 

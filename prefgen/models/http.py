@@ -2,9 +2,9 @@
 
     refused, DNS, TLS, before any answer          ModelUnavailableError
     the same after an answer; cut; not JSON       TransientError
-    401 402 403 404, no quota, no credit          ModelUnavailableError
+    401 402 403 404 405 501, no quota or credit   ModelUnavailableError
     429 529, 503 of an overloaded server          RateLimitError
-    408 409 5xx                                   TransientError
+    408 409, other 5xx                            TransientError
     400 422 about a parameter we can leave out    UnsupportedParameterError
     other 4xx                                     RequestRefusedError
 
@@ -68,7 +68,7 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
 
 
 class NoSuchRouteError(ModelUnavailableError):
-    """A 404 that is about the path, not about the model."""
+    """The server is there and does not know the path."""
 
 
 def find_key(variable: str, key: str | None, url: str | None, spec: str) -> str:
@@ -115,9 +115,8 @@ class Endpoint:
             self.answered = True
             raise await self._status_error(path, error.response, payload) from None
         self.answered = True
-        return (
-            response.content if self.key == NO_KEY else response.content.replace(self.key.encode(), b"[key]")
-        )
+        # A real key is long; replacing a made-up one ("EMPTY") could change an answer.
+        return self._scrub(response.text).encode() if len(self.key) >= 16 else response.content
 
     def _scrub(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key != NO_KEY else text
@@ -137,12 +136,14 @@ class Endpoint:
     async def _status_error(
         self, path: str, response: httpx2.Response, payload: Mapping[str, object]
     ) -> PrefgenError:
-        status, failure = response.status_code, read_failure(response.text)
-        words = f"{self.spec}: {status} {self._scrub(failure.words)}"
+        status, failure = response.status_code, read_failure(self._scrub(response.text))
+        words = f"{self.spec}: {status} {failure.words}"
         if status in (401, 402, 403) or _NO_FUNDS.search(f"{failure.code} {failure.words}"):
             return ModelUnavailableError(f"{words}; check {self.key_variable} and what its account may use")
         if status == 404:
             return await self._missing(path, failure, words)
+        if status in (405, 501):
+            return NoSuchRouteError(f"{words}: {self.url} does not do {path}")
         if status in (429, 529) or (status == 503 and _OVERLOADED.search(response.text)):
             return RateLimitError(words, retry_after(response.headers))
         if status in (408, 409) or status >= 500:

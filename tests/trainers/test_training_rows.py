@@ -93,7 +93,7 @@ def test_a_bad_row_is_named_with_its_line(
     assert "rows.jsonl:2:" in str(error.value)
 
 
-# ------------------------------------------------------------------------------------------ where the rows are
+# ------------------------------------------------------------------------------------- where the rows are
 
 
 def test_a_run_directory_gives_its_two_splits(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_run_without_this_dataset(tmp_path: Path) -> None:
         find_files(write_run(tmp_path / "run", pairs(4), []), "kto", None)
 
 
-# ------------------------------------------------------------------------------------------------------ splits
+# ------------------------------------------------------------------------------------- splits
 
 
 def rows_of(prompts: list[str]) -> list[Row]:

@@ -1,0 +1,260 @@
+"""What the adapters share that run weights in this process: files, chat templates, labels, batches."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import hashlib
+import json
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from prefgen.completion import Capabilities, without_system
+from prefgen.errors import ModelUnavailableError, RequestRefusedError, UsageError
+from prefgen.messages import Message, Messages, as_dicts
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_WHOLE_FILE = 64 * 2**20
+_ADAPTER = "adapter_config.json"
+
+
+def find_folder(name: str, spec: str) -> Path | None:
+    """The folder of a local model; None for a hub id.
+
+    Raises ModelUnavailableError for a name that is no hub id and no folder with a config either.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if any((folder / file).is_file() for file in ("config.json", "params.json", _ADAPTER)):
+            return folder
+        raise ModelUnavailableError(f"{spec}: {folder} holds no model: there is no config.json in it")
+    if folder.is_file():
+        raise ModelUnavailableError(f"{spec}: {folder} is a file; expected the folder of a model")
+    is_path = name.startswith(("/", ".", "~")) or name.count("/") != 1 or Path(name.split("/")[0]).is_dir()
+    if is_path and "/" in name:
+        raise ModelUnavailableError(f"{spec}: there is no folder {folder}; expected one that holds a model")
+    return None
+
+
+def weights_identity(name: str, folder: Path | None) -> str:
+    """A hub id as it is; for a folder a SHA-256 over the names, sizes and contents of its files.
+
+    Of a file above 64 MB only the size and the time of its last change are hashed, so a large model
+    that is copied without its times counts as another one. Sub-folders (older checkpoints) do not count.
+    An adapter's identity holds its base's.
+    """
+    if folder is None:
+        return name
+    digest = hashlib.sha256()
+    for file in sorted(entry for entry in folder.iterdir() if entry.is_file()):
+        status = file.stat()
+        digest.update(f"{file.name}\0{status.st_size}\0".encode())
+        if status.st_size > _WHOLE_FILE:
+            digest.update(str(status.st_mtime_ns).encode())
+        else:
+            digest.update(file.read_bytes())
+    base = adapter_base(folder)
+    if base is not None:
+        digest.update(weights_identity(base, Path(base) if Path(base).is_dir() else None).encode())
+    return digest.hexdigest()
+
+
+def adapter_base(folder: Path | None) -> str | None:
+    """The base model that a folder with a LoRA adapter names: a path or a hub id; None: no adapter."""
+    if folder is None or not (folder / _ADAPTER).is_file():
+        return None
+    base = json.loads((folder / _ADAPTER).read_text()).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelUnavailableError(f"{folder / _ADAPTER} names no base_model_name_or_path")
+    beside = folder / base
+    return str(beside) if beside.is_dir() and not Path(base).is_dir() else base
+
+
+def check_options(spec: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raises UsageError for the first unknown option, with the nearest known one."""
+    names = sorted(known)
+    for option in options:
+        if option not in names:
+            near = difflib.get_close_matches(option, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names[:20])}"
+            raise UsageError(f"{spec}: unknown option {option!r}{hint}")
+
+
+def check_reward_config(spec: str, architectures: Sequence[str] | None, labels: int) -> None:
+    """Raises UsageError unless the model is a sequence classifier with one label."""
+    name = (architectures or ["(none named)"])[0]
+    if "SequenceClassification" not in name and "Reward" not in name:
+        raise UsageError(
+            f"{spec}: a reward model is a sequence classifier (…ForSequenceClassification), this is {name}"
+        )
+    if labels != 1:
+        raise UsageError(f"{spec}: a reward model has one label, this one has {labels}")
+
+
+def cut_thinking(text: str, opened: bool = False) -> str:
+    """The answer after `<think>…</think>`; empty where the thinking never ended.
+
+    `opened`: the chat template itself wrote the opening tag, at the end of the prompt.
+    """
+    if not opened and not text.lstrip().startswith("<think>"):
+        return text
+    return text.partition("</think>")[2].lstrip()
+
+
+class ChatTokenizer:
+    """A tokenizer with what the adapters ask of it: conversations to token ids, words to label ids."""
+
+    def __init__(self, tokenizer: Any, spec: str, capabilities: Capabilities | None = None) -> None:
+        self.tokenizer, self._spec = tokenizer, spec
+        self._capabilities = capabilities or Capabilities()
+
+    def prompt(self, messages: Messages, *, thinking: bool = True) -> tuple[list[int], bool]:
+        """Token ids of a conversation that the model shall answer, and whether they end in `<think>`.
+
+        Raises UsageError where the tokenizer has no chat template.
+        """
+        if not self.tokenizer.chat_template:
+            raise UsageError(
+                f"{self._spec}: the tokenizer has no chat template, so messages cannot be put to this "
+                "model; use a chat model, or save a chat_template.jinja beside its tokenizer"
+            )
+        text = self._render(messages, add_generation_prompt=True, enable_thinking=thinking)
+        return self._encode(text), text.rstrip().endswith("<think>")
+
+    def reward_text(self, messages: Messages, response: str) -> list[int]:
+        """Token ids of a prompt with its answer; without a chat template: prompt, line break, answer."""
+        if self.tokenizer.chat_template:
+            return self._encode(self._render((*messages, Message("assistant", response))))
+        text = "\n".join([*(message.content for message in messages), response])
+        return list(self.tokenizer(text)["input_ids"])
+
+    def label_ids(self, words: Sequence[str]) -> dict[str, list[int]]:
+        """For each word the tokens that are it, alone or after a space; no token: the word is absent."""
+        ids = {word: self._variants(word) for word in words}
+        return {word: found for word, found in ids.items() if found}
+
+    def token_of(self, word: str) -> int | None:
+        """The token that is exactly this word, without a space before it; None if it takes several."""
+        ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
+        return int(ids[0]) if len(ids) == 1 else None
+
+    def _variants(self, word: str) -> list[int]:
+        vocabulary: dict[str, int] = self.tokenizer.get_vocab()
+        encoded = (self.token_of(variant) for variant in (word, " " + word))
+        # SentencePiece writes a space before a word that starts a text, so its plain variant only shows here.
+        listed = (vocabulary.get(variant) for variant in (word, "▁" + word, "Ġ" + word))
+        return sorted({found for found in (*encoded, *listed) if found is not None})
+
+    def _render(self, messages: Messages, **options: bool) -> str:
+        from jinja2 import TemplateError
+
+        system = [message.content.strip() for message in messages if message.role == "system"]
+        if system and not self._capabilities.lacks("system_role"):
+            try:
+                text = self._apply(messages, options)
+            except TemplateError as error:
+                self._capabilities.learn_missing("system_role", str(error))
+            else:
+                if all(content in text for content in system):
+                    return text
+                self._capabilities.learn_missing("system_role", "the chat template leaves system text out")
+        try:
+            return self._apply(without_system(messages), options)
+        except TemplateError as error:
+            raise RequestRefusedError(f"{self._spec}: the chat template refuses it: {error}") from error
+
+    def _apply(self, messages: Messages, options: Mapping[str, bool]) -> str:
+        return str(self.tokenizer.apply_chat_template(as_dicts(messages), tokenize=False, **options))
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def load_tokenizer(name: str, spec: str) -> Any:
+    """The tokenizer of a model folder or hub id. Raises ModelUnavailableError."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(f"{spec}: cannot load the tokenizer: {error}") from error
+
+
+def sum_logprobs(logprobs: Mapping[int, float], labels: Mapping[str, list[int]]) -> dict[str, float]:
+    """log Σ exp over each word's tokens."""
+    found = {word: [logprobs[token] for token in tokens] for word, tokens in labels.items()}
+    return {word: _log_sum(values) for word, values in found.items()}
+
+
+def _log_sum(values: Sequence[float]) -> float:
+    top = max(values)
+    return top if math.isinf(top) else top + math.log(sum(math.exp(value - top) for value in values))
+
+
+def pick(logprobs: Mapping[str, float], temperature: float, seed: int | None) -> str:
+    """One of the words: the likeliest at temperature 0, else drawn by their log-probabilities."""
+    words = list(logprobs)
+    top = max(logprobs.values())
+    if temperature == 0:
+        return max(words, key=logprobs.__getitem__)
+    weights = [math.exp((logprobs[word] - top) / temperature) for word in words]
+    return random.Random(seed).choices(words, weights)[0]
+
+
+class Batcher(Generic[Item, Result]):
+    """Gathers what arrives within `wait` seconds and runs it in batches of `size` in one thread,
+    sorted by `length` so that a batch holds little padding."""
+
+    def __init__(
+        self,
+        run: Callable[[list[Item]], list[Result]],
+        length: Callable[[Item], int],
+        size: int = 16,
+        wait: float = 0.005,
+    ) -> None:
+        self._run, self._length, self._size, self._wait = run, length, size, wait
+        self._pending: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._pump: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefgen-model")
+
+    async def submit(self, item: Item) -> Result:
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._pending.append((item, future))
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._work())
+        return await future
+
+    async def aclose(self) -> None:
+        """Lets the batch in hand finish; what still waits is cancelled."""
+        for _, future in self._pending:
+            future.cancel()
+        if self._pump is not None:
+            await self._pump
+        self._thread.shutdown()
+
+    async def _work(self) -> None:
+        await asyncio.sleep(self._wait)
+        while self._pending:
+            waiting = [entry for entry in self._pending if not entry[1].done()]
+            waiting.sort(key=lambda entry: self._length(entry[0]))
+            batch, self._pending = waiting[: self._size], waiting[self._size :]
+            if batch:
+                await self._run_batch(batch)
+
+    async def _run_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._thread, self._run, [item for item, _ in batch])
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)

@@ -1,0 +1,226 @@
+"""A vLLM engine in this process' care: started quietly, explained when it fails, stopped without a trace.
+
+`AsyncLLM` keeps the engine in a process of its own; `prefgen/models/vllm_process.py` runs in there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import tempfile
+import threading
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from prefgen.errors import (
+    MissingExtraError,
+    ModelUnavailableError,
+    RequestRefusedError,
+    TransientError,
+    UsageError,
+)
+from prefgen.messages import Json
+from prefgen.models.local import adapter_base, check_options, find_folder, weights_identity
+
+CPU_CONTEXT = 4096
+_GPU_SHARE = 0.9
+_LOG_LINES = 15
+_STARTING = threading.Lock()
+# vLLM reads these when it is imported and whenever it likes, so they stay set.
+_QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+@dataclass(slots=True)
+class LocalEngine:
+    """`llm`: vLLM's AsyncLLM. `context`: tokens of prompt and answer together, at most. `lora`: vLLM's
+    request for the adapter, None without one. `log`: what the engine's process printed."""
+
+    llm: Any
+    spec: str
+    identity: str
+    context: int
+    log: Path
+    lora: Any = None
+    _pids: list[int] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def errors(self) -> AsyncIterator[None]:
+        """vLLM's exceptions as ours."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        try:
+            yield
+        except EngineDeadError as error:
+            raise ModelUnavailableError(f"{self.spec}: the vLLM engine died{_tail(self.log)}") from error
+        except EngineGenerateError as error:
+            raise TransientError(f"{self.spec}: {error.__cause__ or error}") from error
+        except (VLLMClientError, ValueError) as error:
+            raise RequestRefusedError(f"{self.spec}: {error}") from error
+
+    def request_id(self) -> str:
+        return uuid.uuid4().hex
+
+    def check_length(self, tokens: int, reserve: int) -> None:
+        """Raises RequestRefusedError where `tokens` and `reserve` more do not fit the model."""
+        if tokens + reserve > self.context:
+            raise RequestRefusedError(
+                f"{self.spec}: the prompt has {tokens} tokens, the model takes {self.context - reserve}; "
+                "shorten it, or raise the option max_model_len"
+            )
+
+    async def aclose(self) -> None:
+        """Ends the engine's processes; does nothing the second time."""
+        if self.llm is None:
+            return
+        llm, self.llm = self.llm, None
+        handler = llm.output_handler
+        try:
+            await asyncio.to_thread(llm.shutdown)
+        finally:
+            await asyncio.to_thread(_end, self._pids)
+            if handler is not None:
+                await asyncio.wait([handler])
+            # vLLM closes its sockets by a callback on this loop.
+            await asyncio.sleep(0)
+            self.log.unlink(missing_ok=True)
+
+
+async def start(
+    name: str, spec: str, options: Mapping[str, Json] | None, share: int, **fixed: Json
+) -> LocalEngine:
+    """Starts the engine of a model (about 15 s). `fixed`: engine arguments that options cannot change.
+
+    Raises UsageError, MissingExtraError, ModelUnavailableError with the end of the engine's log.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise MissingExtraError("vllm", "vllm")
+    folder = find_folder(name, spec)
+    identity = await asyncio.to_thread(weights_identity, name, folder)
+    with tempfile.NamedTemporaryFile(prefix="prefgen-vllm-", suffix=".log", delete=False) as file:
+        log = Path(file.name)
+    model = str(folder) if folder else name
+    engine = LocalEngine(None, spec, identity, 0, log)
+    try:
+        await asyncio.to_thread(_build, engine, model, dict(options or {}), share, fixed)
+    except UsageError:
+        log.unlink()
+        raise
+    except Exception as error:
+        raise ModelUnavailableError(
+            f"{spec}: vLLM cannot start it: {type(error).__name__}: {error}{_tail(log)}"
+        ) from error
+    return engine
+
+
+def _build(
+    engine: LocalEngine, model: str, options: dict[str, Json], share: int, fixed: Mapping[str, Json]
+) -> None:
+    with _STARTING, _environment(engine.log):
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.v1.executor import Executor
+
+        from prefgen.models.vllm_process import detached
+
+        arguments = _arguments(engine, model, options, share, fixed)
+        config = arguments.create_engine_config(UsageContext.LLM_CLASS)
+        engine.llm = AsyncLLM(
+            vllm_config=config,
+            executor_class=detached(Executor.get_class(config)),
+            log_stats=False,
+            log_requests=False,
+        )
+    engine.context = engine.llm.model_config.max_model_len
+    engine._pids = _processes(engine.llm)
+
+
+def _arguments(
+    engine: LocalEngine, model: str, options: dict[str, Json], share: int, fixed: Mapping[str, Json]
+) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    # Code that comes with a model is never run, and the model is the spec's.
+    known = {entry.name for entry in fields(AsyncEngineArgs)} - {"trust_remote_code", "model", *fixed}
+    check_options(engine.spec, options, known)
+    is_cpu = current_platform.is_cpu()
+    chosen: dict[str, Any] = {
+        "enable_prefix_caching": True,
+        # xgrammar's JSON allows endless white space, and small models fall into it.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        **({"enforce_eager": True} if is_cpu else {"gpu_memory_utilization": _GPU_SHARE / share}),
+        **options,
+        **fixed,
+    }
+    chosen |= _adapter(engine, model) or {"model": model}
+    arguments = AsyncEngineArgs(**chosen)
+    if is_cpu and arguments.max_model_len is None:
+        own = arguments.create_model_config().max_model_len
+        arguments.max_model_len = min(own, CPU_CONTEXT)
+    return arguments
+
+
+def _adapter(engine: LocalEngine, model: str) -> dict[str, Any] | None:
+    """Engine arguments for a folder with a LoRA adapter; None where the model is no adapter."""
+    import json
+
+    folder = Path(model)
+    base = adapter_base(folder if folder.is_dir() else None)
+    if base is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    rank = json.loads((folder / "adapter_config.json").read_text()).get("r", 16)
+    engine.lora = LoRARequest("adapter", 1, str(folder.resolve()))
+    sizes = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+    return {"model": base, "enable_lora": True, "max_lora_rank": next(n for n in sizes if n >= rank)}
+
+
+@contextmanager
+def _environment(log: Path) -> Iterator[None]:
+    """What the engine's process shall find; afterwards nothing but vLLM's own variables stays changed.
+
+    vLLM also leaves LD_PRELOAD and LOCAL_WORLD_SIZE behind, which would reach later trainings.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    before = dict(os.environ)
+    os.environ.update({"TQDM_DISABLE": "1", "PREFGEN_ENGINE_LOG": str(log)})
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if not name.startswith("VLLM_")]:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
+
+
+def _processes(llm: Any) -> list[int]:
+    """The engine's process and its workers."""
+    import psutil
+
+    started = [process.pid for process in llm.engine_core.resources.engine_manager.processes]
+    return [pid for root in started for pid in (root, *(c.pid for c in psutil.Process(root).children(True)))]
+
+
+def _end(pids: list[int]) -> None:
+    """Waits for the processes to end, and kills those that do not."""
+    import psutil
+
+    alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    for process in psutil.wait_procs(alive, timeout=5)[1]:
+        process.kill()
+
+
+def _tail(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return "\n  ".join([f"\nthe end of its log ({log}):", *lines[-_LOG_LINES:]])
