@@ -16,7 +16,13 @@ from pipelines.options import build, options_of
 from prefgen import __version__
 from prefgen.errors import PrefgenError
 from prefgen.run import RunDirectory
+from trainers.config import StageConfig
+from trainers.dpo import DPOConfig, train_dpo
+from trainers.kto import KTOConfig, train_kto
+from trainers.reward import RewardConfig, train_reward
+from trainers.sft import SFTConfig, train_sft
 
+Stage = Callable[..., Path]
 F = TypeVar("F", bound=Callable[..., Any])
 _INTERRUPTED = 130
 
@@ -143,6 +149,53 @@ def quickstart(out: Path, seed: int, resume: bool, overwrite: bool, as_json: boo
     console = Console(as_json=as_json, quiet=quiet)
     results = asyncio.run(run(out, console, seed=seed, resume=resume, overwrite=overwrite))
     console.result(results, quickstart_summary(results))
+
+
+@cli.group()
+def train() -> None:
+    """Train a model: sft, reward, dpo or kto."""
+
+
+def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
+    @train.command(name, help=help_text)
+    @options_of(config)
+    @common
+    def stage(as_json: bool, quiet: bool, **given: Any) -> None:
+        from pipelines.train import train_stage
+
+        built = build(config, given)
+        console = Console(as_json=as_json, quiet=quiet)
+        result, text = train_stage(run, built, console)
+        console.result(result, text)
+
+
+_EXAMPLE = "\n\n\b\nprefgen train {stage} --model PATH_OR_ID --data {data} --out models/{stage}"
+_add_stage(
+    "sft",
+    SFTConfig,
+    train_sft,
+    "Supervised fine-tuning on demonstrations, or on the chosen side of a run."
+    + _EXAMPLE.format(stage="sft", data="demonstrations.jsonl"),
+)
+_add_stage(
+    "reward",
+    RewardConfig,
+    train_reward,
+    "A reward model from pairs (Bradley-Terry)." + _EXAMPLE.format(stage="reward", data="runs/first"),
+)
+_add_stage(
+    "dpo",
+    DPOConfig,
+    train_dpo,
+    "Direct preference optimization on pairs." + _EXAMPLE.format(stage="dpo", data="runs/first --lora"),
+)
+_add_stage(
+    "kto",
+    KTOConfig,
+    train_kto,
+    "Kahneman-Tversky optimization on single labelled responses."
+    + _EXAMPLE.format(stage="kto", data="runs/first"),
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -47,7 +47,14 @@ def pair(config: PairConfig, *, overwrite: bool = False) -> dict[str, Any]:
         return finish_run(
             publisher,
             config.test_share,
-            {**manifest, "command": "pair", "config": changed, "source": str(config.run)},
+            {
+                **manifest,
+                "command": "pair",
+                "config": changed,
+                "seed": config.seed,
+                "source": str(config.run),
+                "usage": dict.fromkeys(manifest["usage"], 0),
+            },
         )
 
 

@@ -89,8 +89,8 @@ class Publisher:
             "candidates": TableWriter(run.path / "candidates.parquet", CANDIDATES),
             "judgments": TableWriter(run.path / "judgments.parquet", JUDGMENTS),
             "scores": TableWriter(run.path / "scores.parquet", SCORES),
-            "dpo": TableWriter(work / "dpo.parquet", _staged(dpo_schema(format, carried))),
-            "kto": TableWriter(work / "kto.parquet", _staged(kto_schema(format, carried))),
+            "dpo": TableWriter(work / "dpo.parquet", dpo_schema(format, carried)),
+            "kto": TableWriter(work / "kto.parquet", kto_schema(format, carried)),
         }
 
     def append(self, outcome: Outcome) -> None:
@@ -145,14 +145,13 @@ class Publisher:
         self.counts.desirable += sum(row.label for row in outcome.kto)
         if not outcome.paired.preferences and not outcome.kto:
             return
-        place = {"group": len(self._ids)}
         self._ids.append(outcome.prompt.id)
         self._near.add(outcome.prompt.text)
         carried = self._carried.values(outcome.prompt.columns)
         for preference in outcome.paired.preferences:
-            self._tables["dpo"].append(dpo_row(preference, self._format) | carried | place)
+            self._tables["dpo"].append(dpo_row(preference, self._format) | carried)
         for row in outcome.kto:
-            self._tables["kto"].append(kto_row(row, self._format) | carried | place)
+            self._tables["kto"].append(kto_row(row, self._format) | carried)
 
     @property
     def swap_errors(self) -> list[str]:
@@ -174,19 +173,20 @@ class Publisher:
             self._tables[name].publish()
         sizes = Counter(groups)
         test = held_out(dict(sizes), self._ids, test_share) if test_share > 0 else set()
+        test_ids = {name for name, group in zip(self._ids, groups, strict=True) if group in test}
         for name, schema in (
             ("dpo", dpo_schema(self._format, self._carried)),
             ("kto", kto_schema(self._format, self._carried)),
         ):
-            self._split(name, schema, [group in test for group in groups])
+            self._split(name, schema, test_ids)
 
-    def _split(self, name: str, schema: pa.Schema, is_test: list[bool]) -> None:
+    def _split(self, name: str, schema: pa.Schema, test_ids: set[str]) -> None:
         writers = {
             split: TableWriter(self.run.path / name / f"{split}.parquet", schema)
             for split in ("train", "test")
         }
         for row in read_table(self.run.path / ".work" / f"{name}.parquet"):
-            writers["test" if is_test[row.pop("group")] else "train"].append(row)
+            writers["test" if row["prompt_id"] in test_ids else "train"].append(row)
         for writer in writers.values():
             writer.publish()
         self.splits[name] = {split: writer.count for split, writer in writers.items()}
@@ -206,10 +206,6 @@ def judgment_row(result: JudgeResult) -> dict[str, Any]:
         row |= {"log_odds": result.log_odds, "p_a": result.p_a, "coverage": result.coverage}
         return row | {"verdict": result.verdict if result.b_id else None}
     return row | {"status": result.status}
-
-
-def _staged(schema: pa.Schema) -> pa.Schema:
-    return schema.append(pa.field("group", pa.int64()))
 
 
 def finish_run(publisher: Publisher, test_share: float, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,5 +117,5 @@ class RequestRefusedError(CallError):
 
 
 def _shorten(value: object, limit: int = 160) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -59,7 +59,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._reader = self._connect()
+        self._reader, self._writing = self._connect(), self._connect()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
         self._writer.start()
@@ -77,10 +77,13 @@ class Ledger:
     def get(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, Json]]:
         """The values known, by key; keys that are not known are absent."""
         found: dict[bytes, dict[str, Json]] = {}
-        for key in keys:
-            row = self._reader.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
-            if row is not None:
-                found[key] = json.loads(zlib.decompress(row[0]))
+        try:
+            for key in keys:
+                row = self._reader.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
+                if row is not None:
+                    found[key] = json.loads(zlib.decompress(row[0]))
+        except (sqlite3.Error, zlib.error, ValueError) as error:
+            raise self._failed(error) from error
         return found
 
     async def put(self, model: str, values: Mapping[bytes, Mapping[str, Json]]) -> None:
@@ -121,7 +124,7 @@ class Ledger:
         )
 
     def _write_forever(self) -> None:
-        connection = self._connect()
+        connection = self._writing
         open_for_more = True
         while open_for_more:
             jobs = [self._jobs.get()]

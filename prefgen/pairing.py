@@ -65,7 +65,8 @@ def pair_up(prompt: Prompt, candidates: Sequence[Candidate], standing: Standing,
     kept: list[Preference] = []
     for better, worse in _proposals(candidates, standing, rule):
         margin = standing.margin(better.id, worse.id)
-        reason = _objection(better, worse, margin, rule)
+        failed = standing.failed_between(better.id, worse.id)
+        reason = _objection(better, worse, margin, rule, failed)
         if reason is not None or margin is None:
             paired.dropped[reason or "judge_failure"] += 1
             continue
@@ -99,7 +100,9 @@ def _proposals(
     if not eligible or len(ranked) < 2:
         return list(combinations(candidates, 2))[:1]
     best = eligible[0]
-    rest = [candidate for candidate in ranked if candidate is not best]
+    rest = ranked[ranked.index(best) + 1 :]
+    if not rest:
+        return [(ranked[0], best)]  # Everything better was cut: the reason it is dropped for.
     return [(best, _rejected(rest, standing, rule))]
 
 
@@ -116,11 +119,14 @@ def _rejected(rest: Sequence[Candidate], standing: Standing, rule: PairingRule) 
             return rest[-1]
 
 
-def _objection(better: Candidate, worse: Candidate, margin: float | None, rule: PairingRule) -> str | None:
+def _objection(
+    better: Candidate, worse: Candidate, margin: float | None, rule: PairingRule, failed: bool
+) -> str | None:
     """Why this pair must not be emitted; None if it may. `better` is so by score: where the two met
     and the direct margin says otherwise, the pair is inconsistent."""
     if margin is None:
-        return "judge_failure"
+        unfinished = better.truncated or better.empty or worse.truncated or worse.empty
+        return "unfinished" if unfinished and not failed else "judge_failure"
     if better.truncated and not rule.allow_truncated:
         return "chosen_truncated"
     if better.empty:

@@ -19,6 +19,7 @@ from prefgen.completion import (
     Reply,
     RewardModel,
 )
+from prefgen.errors import RequestRefusedError
 from prefgen.ledger import Ledger, ledger_key
 from prefgen.messages import Json, Messages, as_dicts
 
@@ -113,6 +114,10 @@ class RecordedModel:
     async def _pay(self, request: CompletionRequest, keys: dict[int, bytes]) -> dict[bytes, dict[str, Json]]:
         reply = await self._model.complete(request)
         self.usage.add(reply.completions)
+        if len(reply.completions) != len(request.samples):
+            raise RequestRefusedError(
+                f"{self.spec} gave {len(reply.completions)} completions where {len(request.samples)} were asked"
+            )
         fresh = {
             keys[sample]: _to_json(completion, reply.served)
             for sample, completion in zip(request.samples, reply.completions, strict=True)
@@ -154,7 +159,9 @@ class RecordedRewardModel:
 
 
 def _to_json(completion: Completion, served: str) -> dict[str, Json]:
-    return {**asdict(completion), "served": served}
+    # Half a surrogate pair is no text: neither UTF-8 nor a Parquet file can hold it.
+    text = completion.text.encode(errors="replace").decode()
+    return {**asdict(completion), "text": text, "served": served}
 
 
 def _from_json(value: dict[str, Json]) -> tuple[Completion, str]:

@@ -28,9 +28,7 @@ _RESERVED = {
     "margin",
     "confidence",
     "score",
-    "group",
 }
-_EXACT = 2**53
 
 
 def dpo_schema(format: Format, carried: CarriedColumns) -> pa.Schema:
@@ -126,19 +124,21 @@ class CarriedColumns:
         kinds = self._kinds[name]
         if kinds == {bool}:
             return pa.bool_()
-        if kinds == {int}:
+        if kinds and kinds <= {int, _LongInt}:
             return pa.int64()
-        if kinds and kinds <= {int, float} and not self._big:
+        if kinds and kinds <= {int, float}:
             return pa.float64()
         return pa.string()
+
+
+class _LongInt(int):
+    """Kind of an integer that a 64-bit float cannot hold exactly."""
 
 
 def _kind(value: Json) -> type:
     """The Python type, but `list` for whatever no Parquet number can hold, which makes it JSON text."""
     if type(value) is int and not -(2**63) <= value < 2**63:
         return list
+    if type(value) is int and abs(value) > 2**53:
+        return _LongInt
     return type(value) if isinstance(value, bool | int | float | str) else list
-
-
-def _published(name: str) -> str:
-    return f"prompt_{name}" if name in _RESERVED else name

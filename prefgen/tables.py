@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -104,8 +105,11 @@ class TableWriter:
             self._part.replace(self.path)
 
     def abandon(self) -> None:
-        self._writer.close()
-        self._part.unlink(missing_ok=True)
+        """Leaves nothing behind. The error that led here is the one to tell, so no other is raised."""
+        with suppress(OSError):
+            self._writer.close()
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
 
 
 class _disk:  # noqa: N801 - reads as a statement

@@ -190,6 +190,9 @@ def _contiguous(samples: tuple[int, ...]) -> bool:
 
 
 async def _together(calls: Any) -> list[Any]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(call) for call in calls]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return [task.result() for task in tasks]

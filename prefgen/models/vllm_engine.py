@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
+import logging
+import multiprocessing
 import os
+import sys
 import tempfile
 import threading
 import uuid
@@ -54,6 +58,8 @@ class LocalEngine:
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+        if self.llm is None:
+            raise ModelUnavailableError(f"{self.spec}: it was closed")
         try:
             yield
         except EngineDeadError as error:
@@ -86,8 +92,9 @@ class LocalEngine:
             await asyncio.to_thread(_end, self._pids)
             if handler is not None:
                 await asyncio.wait([handler])
-            # vLLM closes its sockets by a callback on this loop.
+            # vLLM closes its sockets by a callback on this loop, and leaves the context open.
             await asyncio.sleep(0)
+            llm.engine_core.resources.ctx.destroy(linger=0)
             self.log.unlink(missing_ok=True)
 
 
@@ -130,12 +137,13 @@ def _build(
 
         arguments = _arguments(engine, model, options, share, fixed)
         config = arguments.create_engine_config(UsageContext.LLM_CLASS)
-        engine.llm = AsyncLLM(
-            vllm_config=config,
-            executor_class=detached(Executor.get_class(config)),
-            log_stats=False,
-            log_requests=False,
-        )
+        with _output_into(engine.log):
+            engine.llm = AsyncLLM(
+                vllm_config=config,
+                executor_class=detached(Executor.get_class(config)),
+                log_stats=False,
+                log_requests=False,
+            )
     engine.context = engine.llm.model_config.max_model_len
     engine._pids = _processes(engine.llm)
 
@@ -168,8 +176,6 @@ def _arguments(
 
 def _adapter(engine: LocalEngine, model: str) -> dict[str, Any] | None:
     """Engine arguments for a folder with a LoRA adapter; None where the model is no adapter."""
-    import json
-
     folder = Path(model)
     base = adapter_base(folder if folder.is_dir() else None)
     if base is None:
@@ -190,6 +196,8 @@ def _environment(log: Path) -> Iterator[None]:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    # vLLM warns while it is imported, before it sets its own level.
+    logging.getLogger("vllm").setLevel(logging.ERROR)
     before = dict(os.environ)
     os.environ.update({"TQDM_DISABLE": "1", "PREFGEN_ENGINE_LOG": str(log)})
     try:
@@ -200,6 +208,36 @@ def _environment(log: Path) -> Iterator[None]:
                 os.environ[name] = before[name]
             else:
                 del os.environ[name]
+
+
+@contextmanager
+def _output_into(log: Path) -> Iterator[None]:
+    """Sends descriptors 1 and 2 to the log until a child process is born, which inherits them."""
+    known = multiprocessing.active_children()
+    over = threading.Event()
+
+    def give_back() -> None:
+        while not over.wait(0.002) and multiprocessing.active_children() == known:
+            pass
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for target, kept in saved.items():
+            os.dup2(kept, target)
+            os.close(kept)
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    saved = {target: os.dup(target) for target in (1, 2)}
+    with log.open("ab") as file:
+        for target in saved:
+            os.dup2(file.fileno(), target)
+    watcher = threading.Thread(target=give_back, daemon=True, name="prefgen-output")
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _processes(llm: Any) -> list[int]:

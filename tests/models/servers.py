@@ -18,7 +18,12 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-_TEXTS = ["Which reply is better, A or B ?", "The reply is late , sorry .", "I want my money back", "user: A B"]
+_TEXTS = [
+    "Which reply is better, A or B ?",
+    "The reply is late , sorry .",
+    "I want my money back",
+    "user: A B",
+]
 
 
 def save_tokenizer(folder: Path) -> int:

@@ -109,7 +109,34 @@ def test_kto_from_a_run_directory_weighs_its_classes(model: Path, tmp_path: Path
     )
 
 
-# --------------------------------------------------------------------------------------------- does it learn
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dtype": "bfloat16"},
+        {"dtype": "bfloat16", "lora": True, "gradient_checkpointing": True},
+        {"load_dtype": "bfloat16", "lora": True, "merge": True},
+        {"save_dtype": "bfloat16", "loss": "ipo"},
+        {"loss": "hinge"},
+        {"label_smoothing": 0.1},
+    ],
+    ids=str,
+)
+def test_precisions_and_losses(
+    options: dict[str, object], model: Path, data: dict[str, Path], tmp_path: Path
+) -> None:
+    report = read_report(train("dpo", model, data["dpo"], tmp_path / "out", max_steps=1, **options))
+    assert report.reload.max_difference < 1e-6
+    assert report.settings["bf16"] == (options.get("dtype") == "bfloat16")
+
+
+def test_a_reward_model_gets_a_padding_token(data: dict[str, Path], tmp_path: Path) -> None:
+    start = make_model(tmp_path / "start", pad=None)
+    out = train("reward", start, data["reward"], tmp_path / "out", max_steps=1, lora=True, merge=True)
+    assert json.loads((out / "merged" / "config.json").read_text())["pad_token_id"] == 0
+    assert "<|pad|> is used and saved" in read_report(out).warnings[0]
+
+
+# ---------------------------------------------------------------------------------------------- does it learn
 
 
 def margins(path: Path, model: Path) -> list[float]:
@@ -165,7 +192,7 @@ def test_a_reward_model_ranks_the_planted_preference(
     assert report.last_eval["margin"] > 1
 
 
-# --------------------------------------------------------------------------------- stopping and going on
+# -------------------------------------------------------------------------------------- stopping and going on
 
 
 class Interrupt:
@@ -254,7 +281,7 @@ def test_training_stops_when_held_out_loss_rises_and_keeps_the_best(model: Path,
     assert report.last_eval["loss"] == pytest.approx(min(losses))
 
 
-# ------------------------------------------------------------------------------------------ what must not pass
+# ----------------------------------------------------------------------------------------- what must not pass
 
 
 def test_a_reference_that_is_another_model_is_found_out(

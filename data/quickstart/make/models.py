@@ -296,7 +296,7 @@ def train_judge(
     schedule: Schedule,
     seed: int,
 ) -> LlamaForCausalLM:
-    """Learn to answer yes or no to "does the reply follow this principle?", for all principles at once."""
+    """Learn to compare words in short texts first, then to answer yes or no on all principles at once."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     model = LlamaForCausalLM(new_config(tokenizer, width=192, inner=512, layers=4))
@@ -307,8 +307,16 @@ def train_judge(
     slots = torch.tensor([tokenizer(f" {word}")["input_ids"] for word in (*NAMES, *PRODUCTS, *ORDERS)])[:, 0]
     boundary = tokenizer("Reply")["input_ids"][0]
 
+    def lesson() -> Tensor:
+        texts = [comparison(rng, template) for _ in range(2 * schedule.batch)]
+        ids = pad([chat(tokenizer, text) for text in texts], tokenizer.pad_token_id)
+        hidden = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
+        told = slot_answers(ids, slots, boundary, answers)
+        return cross_entropy(model.lm_head(hidden[told != IGNORE]), told[told != IGNORE])
+
     def loss_at(step: int) -> Tensor:
-        del step
+        if step < 0.2 * schedule.steps:
+            return lesson()
         batch = [
             rng.choice(samples) if rng.random() < 0.4 else sample_example(rng, "train", BALANCED)
             for _ in range(schedule.batch)
@@ -331,6 +339,15 @@ def train_judge(
 
     fit(model, schedule, loss_at, check)
     return model
+
+
+def comparison(rng: random.Random, template: str) -> str:
+    """A short question whose reply only names slots, each with even odds the customer's or another's."""
+    case, other = sample_case(rng, "train"), sample_case(rng, "train")
+    slots = {slot: getattr(rng.choice((case, other)), slot) for slot in ("name", "product", "order")}
+    told = echo(case) if rng.random() < 0.7 else sample_prompt(rng, case)
+    reply = echo(Case(case.intent, **slots))
+    return template.partition("{{principle}}")[0].replace("{{prompt}}", told).replace("{{response}}", reply)
 
 
 def judge_rows(
