@@ -93,11 +93,9 @@ def read_vote(completion: Completion, words: tuple[str, str]) -> float | Unreada
     stopped = _stopped(completion)
     if stopped is not None:
         return stopped
-    last = None
-    for last in _VERDICT.finditer(completion.text):
-        pass
+    lines = list(_VERDICT.finditer(completion.text))
     # A last verdict that cannot be read is no reason to believe an earlier one, which may be a quotation.
-    word = _WORD.match(completion.text, last.end()) if last else None
+    word = _WORD.match(completion.text, lines[-1].end()) if lines else None
     worth = {words[0].lower(): 1.0, words[1].lower(): 0.0, "tie": 0.5}
     return worth.get(word[1].lower(), Unreadable("parse_failure")) if word else Unreadable("parse_failure")
 

@@ -269,16 +269,25 @@ def _finish_examples(findings: Findings, judgments: Path) -> None:
     """Adds reasons; in a run of few pairs, one of the clearest is not shown among the nearest again."""
     clearest = list(findings.clearest.items)
     findings.nearest.items = [item for item in findings.nearest.items if item not in clearest]
-    for few in (findings.clearest, findings.nearest, findings.dropped):
-        few.items = [replace(item, reasons=_reasons(item, judgments)) for item in few.items]
+    shown = (findings.clearest, findings.nearest, findings.dropped)
+    told = _judgments_on({item.prompt_id for few in shown for item in few.items}, judgments)
+    for few in shown:
+        few.items = [replace(item, reasons=_reasons(item, told[item.prompt_id])) for item in few.items]
 
 
-def _reasons(example: Example, judgments: Path) -> tuple[tuple[str, str], ...]:
+def _judgments_on(prompt_ids: set[str], path: Path) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    if prompt_ids and path.exists():
+        columns = ["prompt_id", "a_id", "b_id", "order", "raw", "evidence"]
+        for row in pq.read_table(path, columns=columns, filters=[("prompt_id", "in", prompt_ids)]).to_pylist():
+            found[row["prompt_id"]].append(row)
+    return found
+
+
+def _reasons(example: Example, told: Iterable[Row]) -> tuple[tuple[str, str], ...]:
     """What a judge wrote on the pair with the chosen response shown first, or on each response alone."""
     found: dict[str, str] = {}
-    columns = ["a_id", "b_id", "order", "raw", "evidence"]
-    told = pq.read_table(judgments, columns=columns, filters=[("prompt_id", "=", example.prompt_id)])
-    for row in told.to_pylist():
+    for row in told:
         asked = _asked(row, example)
         written = "" if row["evidence"] in _WITHOUT_WORDS else _reason(row["raw"] or "")
         if asked and len(written) >= _SHORTEST_REASON:

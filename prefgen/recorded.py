@@ -115,9 +115,8 @@ class RecordedModel:
         reply = await self._model.complete(request)
         self.usage.add(reply.completions)
         if len(reply.completions) != len(request.samples):
-            raise RequestRefusedError(
-                f"{self.spec} gave {len(reply.completions)} completions where {len(request.samples)} were asked"
-            )
+            given, asked = len(reply.completions), len(request.samples)
+            raise RequestRefusedError(f"{self.spec} gave {given} completions where {asked} were asked for")
         fresh = {
             keys[sample]: _to_json(completion, reply.served)
             for sample, completion in zip(request.samples, reply.completions, strict=True)

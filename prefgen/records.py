@@ -42,7 +42,9 @@ def read_records(path: Path) -> Iterator[Record]:
             empty = False
             yield record
     except UnicodeDecodeError as error:
-        raise InputError(path, "not UTF-8 text", seen=str(error), expected="a UTF-8 file") from error
+        raise _not_utf8(path) from error
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror or error})") from error
     if empty:
         raise InputError(path, "the file holds no rows", expected="at least one row")
 
@@ -56,9 +58,32 @@ def _check_readable(path: Path) -> None:
         raise InputError(
             path, "unknown file type", seen=path.suffix or "no suffix", expected=" ".join(SUFFIXES)
         )
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER)).decode(errors="replace")
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})") from error
+    if start == _LFS_POINTER:
+        raise InputError(
+            path,
+            "is a git-lfs pointer, not the data",
+            line=1,
+            seen=start,
+            expected="the file it stands for",
+            fix="run: git lfs pull",
+        )
+
+
+def _not_utf8(path: Path) -> InputError:
+    """Names the first line that is not UTF-8."""
     with path.open("rb") as file:
-        if file.read(len(_LFS_POINTER)).decode(errors="replace") == _LFS_POINTER:
-            raise InputError(path, "is a git-lfs pointer, not the data", fix="run: git lfs pull")
+        for line, text in enumerate(file, start=1):
+            try:
+                text.decode()
+            except UnicodeDecodeError as error:
+                wrong = text[max(0, error.start - 20) : error.end + 20]
+                return InputError(path, "not UTF-8 text", line=line, seen=wrong, expected="a UTF-8 file")
+    return InputError(path, "not UTF-8 text", expected="a UTF-8 file")
 
 
 def _read_jsonl(path: Path) -> Iterator[Record]:
@@ -68,19 +93,42 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
                 yield Record(line, _as_object(path, line, _parse_json(path, line, text)))
 
 
-def _parse_json(path: Path, line: int, text: str) -> Json:
+def _parse_json(path: Path, line: int, text: str, expected: str = "one JSON object a line") -> Json:
     try:
         value: Json = json.loads(text, parse_constant=_refuse_constant)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
         return value
-    except ValueError as error:
-        where = line + getattr(error, "lineno", 1) - 1
+    except json.JSONDecodeError as error:
         raise InputError(
-            path, f"broken JSON ({error})", line=where, seen=text.strip(), expected="one JSON object a line"
+            path,
+            f"broken JSON ({error.msg} at column {error.colno})",
+            line=line + error.lineno - 1,
+            seen=_around(text, error.pos),
+            expected=expected,
+        ) from error
+    except UnicodeEncodeError as error:
+        raise InputError(
+            path,
+            "half a surrogate pair, which is no text",
+            line=line,
+            seen=_around(text, max(0, text.lower().find("\\ud"))),
+            expected="whole characters (an emoji was cut in two)",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            path, f"broken JSON ({error})", line=line, seen=text.strip(), expected=expected
         ) from error
 
 
+def _around(text: str, position: int) -> str:
+    """What stands at a position, on its line."""
+    start = max(text.rfind("\n", 0, position) + 1, position - 60)
+    return text[start : position + 60].partition("\n")[0].strip() or "the end of the text"
+
+
 def _refuse_constant(name: str) -> Json:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not a JSON value; write null")
 
 
 def _as_object(path: Path, line: int, value: Json) -> dict[str, Json]:
@@ -90,17 +138,19 @@ def _as_object(path: Path, line: int, value: Json) -> dict[str, Json]:
 
 
 def _read_json(path: Path) -> Iterator[Record]:
-    value = _parse_json(path, 1, path.read_text(encoding="utf-8-sig"))
+    expected = "one list of objects, [{…}, {…}]; for one object a line, name the file .jsonl"
+    value = _parse_json(path, 1, path.read_text(encoding="utf-8-sig"), expected)
     if not isinstance(value, list):
-        raise InputError(path, "not a list of rows", seen=type(value).__name__, expected="[{…}, {…}]")
+        raise InputError(path, "not a list of rows", line=1, seen=value, expected=expected)
     for row, item in enumerate(value, start=1):
         yield Record(row, _as_object(path, row, item))
 
 
 def _read_csv(path: Path) -> Iterator[Record]:
+    csv.field_size_limit(2**31 - 1)  # The default refuses a prompt of more than 131072 characters.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        for row in reader:
+        reader = csv.DictReader(file, strict=True)
+        for row in _csv_rows(path, reader):
             if None in row or None in row.values():
                 raise InputError(
                     path,
@@ -112,6 +162,18 @@ def _read_csv(path: Path) -> Iterator[Record]:
             yield Record(reader.line_num, dict(row))
 
 
+def _csv_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InputError(
+            path,
+            f"broken CSV ({error})",
+            line=reader.line_num,
+            expected='fields with quotes, commas or line breaks in "…", quotes doubled',
+        ) from error
+
+
 def _read_parquet(path: Path) -> Iterator[Record]:
     import pyarrow
     import pyarrow.parquet
@@ -119,12 +181,16 @@ def _read_parquet(path: Path) -> Iterator[Record]:
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except pyarrow.ArrowInvalid as error:
-        raise InputError(path, f"not a Parquet file ({error})") from error
+        raise InputError(path, f"not a Parquet file ({error})", expected="a Parquet file") from error
     row = 0
-    for batch in file.iter_batches(batch_size=1024):
-        for values in batch.to_pylist():
-            row += 1
-            yield Record(row, values)
+    with file:
+        try:
+            for batch in file.iter_batches(batch_size=1024):
+                for values in batch.to_pylist():
+                    row += 1
+                    yield Record(row, values)
+        except pyarrow.ArrowException as error:
+            raise InputError(path, f"a broken Parquet file ({error})", line=row + 1) from error
 
 
 def _read_text(path: Path) -> Iterator[Record]:

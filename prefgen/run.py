@@ -10,13 +10,14 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 import yaml
 
-from prefgen.errors import InputError, RunDirectoryError
+from prefgen.errors import InputError, RunDirectoryError, UsageError
 from prefgen.yamlfile import read_yaml
 
 OWNED = (
@@ -35,12 +36,25 @@ OWNED = (
 )
 
 
+_SIGNATURE = "# The configuration of a prefgen run, as resolved."
+_SCRAPS = (".lock", "config.yaml.part")
+"""What a run leaves when it is killed before its config is written."""
+_MARKS = ("config.yaml", *_SCRAPS)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether the config there is one of ours: `--overwrite` must not remove somebody's project."""
+    config = path / "config.yaml"
+    return config.is_file() and config.read_bytes().startswith(_SIGNATURE.encode())
+
+
 class RunDirectory:
     """Use as a context manager; it holds a lock, so that no two processes write one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[str] | None = None
+        self._new = False
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -48,8 +62,22 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._new and isinstance(error, UsageError):
+            self._take_back()
+        self._unlock()
+
+    def _take_back(self) -> None:
+        """Nothing was made but the config: the corrected command must not find a used directory."""
+        if all(child.name in _MARKS for child in self.path.iterdir()):
+            for name in _MARKS:
+                (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
+            self._lock = None
 
     @classmethod
     def start(
@@ -67,28 +95,41 @@ class RunDirectory:
         or `overwrite` (only files of a run are removed). Raises RunDirectoryError.
         """
         run = cls(path)
-        used = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        if used and not path.is_dir():
+        if resume and overwrite:
+            raise RunDirectoryError(f"{path}: --resume keeps what is there, --overwrite removes it; give one")
+        if path.exists() and not path.is_dir():
             raise RunDirectoryError(f"{path} is a file; --out names a directory")
-        if used and not (path / "config.yaml").exists():
+        used = path.exists() and any(child.name not in _SCRAPS for child in path.iterdir())
+        if used and not _is_run(path):
             raise RunDirectoryError(f"{path} holds files that are no prefgen run; choose another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
             run._acquire()
         except OSError as error:
             raise RunDirectoryError(f"{path}: cannot be written ({error.strerror})") from error
+        try:
+            run._begin(config, used, resume, overwrite, set(may_change))
+        except BaseException:
+            run._unlock()
+            raise
+        return run
+
+    def _begin(
+        self, config: Mapping[str, Any], used: bool, resume: bool, overwrite: bool, may_change: set[str]
+    ) -> None:
         if used and overwrite:
-            run.clear()
+            self.clear()
         elif used and not resume:
-            done = "a finished run" if run.complete else "an unfinished run"
+            done = "a finished run" if self.complete else "an unfinished run"
             raise RunDirectoryError(
-                f"{path} holds {done}; add --resume to go on with it, --overwrite to replace it, "
+                f"{self.path} holds {done}; add --resume to go on with it, --overwrite to replace it, "
                 "or choose another --out"
             )
         elif used:
-            run._check_same(config, set(may_change))
-        run.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-        return run
+            self._check_same(config, may_change)
+        self._new = not used
+        settings = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        self.write_text("config.yaml", f"{_SIGNATURE}\n{settings}")
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:

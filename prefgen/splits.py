@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,8 @@ from prefgen.messages import content_hash
 
 _PERMUTATIONS, _BANDS = 64, 16
 _JACCARD = 0.8
+_REACH = 1000
+"""Within one bucket of a band each text is held against this many that follow; buckets are rarely larger."""
 _PRIME = np.uint64((1 << 31) - 1)
 _random = np.random.default_rng(20_260_101)
 _A = _random.integers(1, int(_PRIME), _PERMUTATIONS, dtype=np.uint64)
@@ -50,18 +51,35 @@ class NearDuplicates:
         matrix = np.frombuffer(b"".join(self._signatures), np.uint32).reshape(count, _PERMUTATIONS)
         parent = list(range(count))
         rows = _PERMUTATIONS // _BANDS
+        _join_alike(parent, matrix, _buckets(matrix))  # Equal texts first: there may be very many.
         for band in range(_BANDS):
-            part = np.ascontiguousarray(matrix[:, band * rows : (band + 1) * rows])
-            keys = part.view(np.dtype((np.void, part.dtype.itemsize * rows))).ravel()
-            order = np.argsort(keys, kind="stable")
-            for first, second in pairwise(order.tolist()):
-                if keys[first] == keys[second] and _alike(matrix[first], matrix[second]):
-                    _join(parent, first, second)
+            _join_alike(parent, matrix, _buckets(matrix[:, band * rows : (band + 1) * rows]))
         return [_root(parent, index) for index in range(count)]
 
 
-def _alike(a: Signature, b: Signature) -> bool:
-    return bool((a == b).mean() >= _JACCARD)
+def _buckets(part: npt.NDArray[np.uint32]) -> npt.NDArray[np.intp]:
+    """A number for each row, the same for equal rows."""
+    part = np.ascontiguousarray(part)
+    keys = part.view(np.dtype((np.void, part.dtype.itemsize * part.shape[1]))).ravel()
+    return np.unique(keys, return_inverse=True)[1]
+
+
+def _join_alike(parent: list[int], matrix: npt.NDArray[np.uint32], buckets: npt.NDArray[np.intp]) -> None:
+    """Joins the texts of one bucket that are alike. Those joined already are not compared again."""
+    order = np.argsort(buckets, kind="stable")
+    roots = np.array([_root(parent, index) for index in range(len(parent))])
+    for distance in range(1, _REACH + 1):
+        first, second = order[:-distance], order[distance:]
+        together = buckets[first] == buckets[second]
+        if not together.any():
+            return
+        apart = together & (roots[first] != roots[second])
+        first, second = first[apart], second[apart]
+        alike = (matrix[first] == matrix[second]).mean(axis=1) >= _JACCARD
+        for one, other in zip(first[alike].tolist(), second[alike].tolist(), strict=True):
+            _join(parent, one, other)
+        if alike.any():
+            roots = np.array([_root(parent, index) for index in range(len(parent))])
 
 
 def _root(parent: list[int], index: int) -> int:

@@ -28,8 +28,8 @@ class Standing:
 
     `scores`: log-odds scale, only differences mean anything; a candidate is absent when some judgment
     it needs failed. `margins`: log-odds that the first of the pair beats the second, for pairs that
-    met; each pair stands once. `failed`: pairs whose judgment failed, `why`: ledger keys by pair or
-    candidate.
+    met; each pair stands once. `failed`: pairs whose judgment failed, ("", id) for a candidate scored on
+    its own; `why`: ledger keys by pair or candidate.
     """
 
     scores: Mapping[str, float]
@@ -46,6 +46,10 @@ class Standing:
         if (a, b) in self.failed or (b, a) in self.failed or a not in self.scores or b not in self.scores:
             return None
         return self.scores[a] - self.scores[b]
+
+    def failed_between(self, a: str, b: str) -> bool:
+        """Whether a judge failed on this pair or on either side, rather than not having been asked."""
+        return not self.failed.isdisjoint({(a, b), (b, a), ("", a), ("", b)})
 
     def reasons(self, a: str, b: str) -> tuple[str, ...]:
         """Ledger keys of the judgments behind `margin(a, b)`."""
@@ -70,10 +74,12 @@ def settle(
 
 
 def _settle_singles(ids: Sequence[str], results: list[JudgeResult], weights: Mapping[str, float]) -> Standing:
-    failed = {result.a_id for result in results if isinstance(result, JudgeFailure)}
+    failed = {_pair(result) for result in results if isinstance(result, JudgeFailure)}
     said = _group(results, lambda judgment: judgment.a_id)
-    scores = {name: _weighted(said[name], weights) for name in ids if name in said and name not in failed}
-    return Standing(scores, why={name: _keys(said[name]) for name in scores})
+    scores = {
+        name: _weighted(said[name], weights) for name in ids if name in said and ("", name) not in failed
+    }
+    return Standing(scores, failed=frozenset(failed), why={name: _keys(said[name]) for name in scores})
 
 
 def _settle_pairs(ids: Sequence[str], results: list[JudgeResult], weights: Mapping[str, float]) -> Standing:

@@ -21,6 +21,7 @@ from prefgen.messages import Json
 PROVIDERS = ("openai", "anthropic", "vllm", "transformers", "scripted")
 REWARD_PROVIDERS = ("openai", "vllm", "transformers")
 LOCAL_PROVIDERS = ("vllm", "transformers", "scripted")
+_BARE_ADDRESS = re.compile(r"@((?:localhost|[\w.-]+:\d+)(?:[:/]\S*)?)$")
 _SPEC = re.compile(r"^(?P<provider>[^/]+)/(?P<name>.+?)(?:@(?P<url>https?://\S+))?$")
 
 
@@ -40,6 +41,11 @@ class ModelSpec:
                 "openai/NAME, openai/NAME@http://127.0.0.1:8000/v1 or vllm/PATH"
             )
         provider, name, url = found["provider"], found["name"], found["url"]
+        if url is None and (bare := _BARE_ADDRESS.search(name)):
+            raise UsageError(
+                f"{text!r}: a BASE_URL starts with http:// or https://, so write "
+                f"{provider}/{name[: bare.start()]}@http://{bare[1]}"
+            )
         if provider not in providers:
             near = difflib.get_close_matches(provider, providers, n=1)
             hint = f"; did you mean {near[0]}/{name}?" if near else ""

@@ -27,7 +27,7 @@ _TEXTS = [
 
 
 def save_tokenizer(folder: Path) -> int:
-    """A small BPE tokenizer with a chat template; "A" and "B" are single tokens. Gives its vocabulary size."""
+    """A small BPE tokenizer with a chat template; "A" and "B" are single tokens. Gives its size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -70,7 +70,10 @@ def save_chat_model(folder: Path) -> Path:
     from transformers import LlamaForCausalLM
 
     torch.manual_seed(0)
-    LlamaForCausalLM(_config(save_tokenizer(folder))).save_pretrained(folder)
+    model = LlamaForCausalLM(_config(save_tokenizer(folder)))
+    # What a request leaves open is all but greedy, so that no test meets an early end by chance.
+    model.generation_config.do_sample, model.generation_config.temperature = True, 0.01
+    model.save_pretrained(folder)
     return folder
 
 
@@ -88,7 +91,7 @@ def save_reward_model(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def vllm_server(model: Path, name: str, log: Path, *options: str, patience: float = 240) -> Iterator[str]:
-    """A vLLM server of `model` as `name`; yields its address without /v1. Stopped, children too, at the end."""
+    """A vLLM server of `model` as `name`; yields its address without /v1, and stops all its processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -199,7 +199,7 @@ async def test_one_call_a_sample(fake: FakeServer, model: AnthropicModel) -> Non
     reply = await model.complete(CompletionRequest(CHAT, FULL, (0, 1, 2)))
     assert [completion.text for completion in reply.completions] == ["one"] * 3
     assert fake.paths == ["/v1/messages"] * 3
-    assert fake.headers[0]["x-api-key"] == KEY
+    assert fake.headers[0]["authorization"] == f"Bearer {KEY}"
     assert reply.served == "served"
 
 
