@@ -29,7 +29,7 @@ RUN_OPTIONS = (
 class PairingConfig(BaseModel):
     """How judgments become pairs: shared by `generate` and `pair`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     strategy: Strategy = "best-worst"
     """Which pair of a prompt's candidates to take. best-2sigma takes the rejected one nearest the mean
@@ -76,7 +76,7 @@ class PairConfig(PairingConfig):
 class JudgingConfig(BaseModel):
     """Who judges, how, and how calls are made: shared by every job that judges."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     judge: str | None = None
     """MODEL that judges by the constitution."""
@@ -163,4 +163,6 @@ class GenerateConfig(PairingConfig, JudgingConfig):
     def _two_candidates(self) -> Self:
         if self.n * len(self.policy) < 2:
             raise ValueError("a pair needs two candidates: raise --n or add a --policy")
+        if len(set(self.policy)) < len(self.policy):
+            raise ValueError("a --policy stands twice; for more of its candidates raise --n")
         return self

@@ -47,7 +47,11 @@ def build(config: type[C], given: dict[str, Any]) -> C:
     path: Path | None = given.pop("config", None)
     typed = {name: value for name, value in given.items() if value is not None and value != ()}
     values = read_yaml(path) if path is not None else {}
-    values = {name.replace("-", "_"): value for name, value in values.items()}
+    values = {str(name).replace("-", "_"): value for name, value in values.items()}
+    for name, value in values.items():
+        # One model needs no list in YAML, as it needs none on the command line.
+        if isinstance(value, str) and name in config.model_fields and _is_list(config.model_fields[name]):
+            values[name] = [value]
     try:
         return config.model_validate(values | typed)
     except ValidationError as error:
@@ -56,10 +60,10 @@ def build(config: type[C], given: dict[str, Any]) -> C:
         if path is not None and name not in typed and name in values:
             raise validation_message(path, error, config) from error
         if fault["type"] == "missing":
-            raise UsageError(f"missing {_flag(name)}: {config.model_fields[name].description}") from error
-        where = f"{_flag(name)}: " if name else ""
+            raise UsageError(f"missing {_shown(name)}: {config.model_fields[name].description}") from error
+        message = fault["msg"].removeprefix("Value error, ")
         raise UsageError(
-            f"{where}{fault['msg']} (seen: {fault['input']!r})" if name else fault["msg"]
+            f"{_shown(name)}: {message} (seen: {fault['input']!r})" if name else message
         ) from error
 
 
@@ -70,6 +74,19 @@ def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
         declaration = f"{flag}/--no-{flag[2:]}" if field.default is True else flag
         return click.option(declaration, name, default=None, help=_help(field), is_flag=True)
     return click.option(flag, name, type=kind, multiple=multiple, default=None, help=_help(field))
+
+
+def _is_list(field: FieldInfo) -> bool:
+    return typing.get_origin(field.annotation) is tuple
+
+
+def _shown(name: str) -> str:
+    """A field as the user types it: an argument of the running command in capitals, else an option."""
+    context = click.get_current_context(silent=True)
+    for parameter in context.command.params if context is not None else ():
+        if isinstance(parameter, click.Argument) and parameter.name == name:
+            return name.upper()
+    return _flag(name)
 
 
 def _flag(name: str) -> str:

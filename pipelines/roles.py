@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -157,6 +158,8 @@ def parse_prices(pairs: Sequence[str]) -> dict[str, Price]:
         spec, _, numbers = pair.rpartition("=")
         try:
             price_in, price_out = (float(number) for number in numbers.split(","))
+            if not (0 <= price_in < math.inf and 0 <= price_out < math.inf):
+                raise ValueError
         except ValueError:
             raise UsageError(
                 f"--price {pair!r}: expected MODEL=IN,OUT in US dollars per million tokens, "

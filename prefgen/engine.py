@@ -157,9 +157,10 @@ class Engine:
                 self.rate_limited += 1
 
     async def _attempt(self, send: Callable[[], Awaitable[T]]) -> T:
+        first = self.limits.first_wait
         async for attempt in tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self.limits.attempts),
-            wait=tenacity.wait_exponential_jitter(initial=self.limits.first_wait, max=30),
+            wait=tenacity.wait_exponential(multiplier=first, max=30) + tenacity.wait_random(0, first),
             retry=tenacity.retry_if_exception_type((TransientError, DeadlineError)),
             before_sleep=self._count_retry,
             reraise=True,

@@ -22,7 +22,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(path, f"cannot be read ({error})") from error
     if not isinstance(values, dict):
-        raise InputError(path, "not a mapping of names to values", seen=type(values).__name__, line=1)
+        raise InputError(
+            path,
+            "the file is empty" if values is None else "not a mapping of names to values",
+            line=1,
+            seen=None if values is None else values,
+            expected="lines of the form NAME: VALUE",
+        )
     return values
 
 
@@ -41,7 +47,9 @@ def validation_message(path: Path, error: ValidationError, model: type[BaseModel
             expected=", ".join(known),
             fix=f"did you mean {near[0]!r}?" if near else "remove it",
         )
-    return InputError(path, f"{where or 'the file'}: {fault['msg']}", line=line, seen=fault["input"])
+    message = fault["msg"].removeprefix("Value error, ")
+    seen = None if fault["type"] == "missing" else fault["input"]
+    return InputError(path, f"{where or 'the file'}: {message}", line=line, seen=seen)
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -67,7 +75,7 @@ def _line_of(path: Path, location: tuple[int | str, ...]) -> int | None:
     line: int | None = 1
     for part in location:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == str(part)]
+            found = [(key, value) for key, value in node.value if key.value.replace("-", "_") == str(part)]
             if not found:
                 return line
             line, node = found[0][0].start_mark.line + 1, found[0][1]

@@ -17,7 +17,7 @@ from prefgen.completion import (
     without_system,
 )
 from prefgen.messages import Messages
-from prefgen.models.http import Endpoint, answer_text, choice_schema, each, find_key, open_client, parse_body
+from prefgen.models.http import Endpoint, PooledClient, answer_text, choice_schema, each, find_key, parse_body
 
 DEFAULT_URL = "https://api.anthropic.com"
 _FINISH: dict[str, FinishReason] = {
@@ -44,7 +44,9 @@ class AnthropicModel:
         key = find_key("ANTHROPIC_API_KEY", api_key, url, spec)
         # The SDK adds /v1 itself; a URL pasted from an OpenAI-style server has it already.
         url = (url or DEFAULT_URL).rstrip("/").removesuffix("/v1")
-        client = anthropic.AsyncAnthropic(api_key=key, base_url=url, max_retries=0, http_client=open_client())
+        client = anthropic.AsyncAnthropic(
+            api_key=key, base_url=url, max_retries=0, http_client=PooledClient()
+        )
         self._endpoint = Endpoint(
             spec, name, url, "ANTHROPIC_API_KEY", key, anthropic, client, models_path="/v1/models"
         )

@@ -20,7 +20,7 @@ from prefgen.completion import (
 )
 from prefgen.errors import RequestRefusedError, UnsupportedParameterError
 from prefgen.messages import as_dicts
-from prefgen.models.http import Endpoint, answer_text, choice_schema, each, find_key, open_client, parse_body
+from prefgen.models.http import Endpoint, PooledClient, answer_text, choice_schema, each, find_key, parse_body
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS = 20
@@ -90,7 +90,7 @@ def open_endpoint(name: str, spec: str, url: str | None, api_key: str | None) ->
 
     key = find_key("OPENAI_API_KEY", api_key, url, spec)
     url = url or DEFAULT_URL
-    client = openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=open_client())
+    client = openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=PooledClient())
     return Endpoint(spec, name, url, "OPENAI_API_KEY", key, openai, client)
 
 
@@ -220,7 +220,15 @@ def _completion(choice: _Choice, request: CompletionRequest) -> Completion:
     if request.label_words and choice.logprobs and choice.logprobs.content:
         thought = bool(message.reasoning or message.reasoning_content) or text != raw
         logprobs = label_logprobs(choice.logprobs.content, text, thought, request.label_words)
-    return Completion(text, _FINISH.get(choice.finish_reason or "", "other"), logprobs)
+    finish = _FINISH.get(choice.finish_reason or "", "other")
+    if finish == "length" and _is_whole(text, request.choices):
+        finish = "stop"
+    return Completion(text, finish, logprobs)
+
+
+def _is_whole(text: str, choices: tuple[str, ...]) -> bool:
+    """A choice that fits the token limit exactly is reported as cut; it is not, unless another goes on."""
+    return text in choices and not any(other != text and other.startswith(text) for other in choices)
 
 
 def label_logprobs(

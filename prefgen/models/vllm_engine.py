@@ -168,9 +168,12 @@ def _arguments(
     }
     chosen |= _adapter(engine, model) or {"model": model}
     arguments = AsyncEngineArgs(**chosen)
+    own = arguments.create_model_config()
     if is_cpu and arguments.max_model_len is None:
-        own = arguments.create_model_config().max_model_len
-        arguments.max_model_len = min(own, CPU_CONTEXT)
+        arguments.max_model_len = min(own.max_model_len, CPU_CONTEXT)
+    if "dtype" not in options and (dtype := getattr(own.hf_config, "dtype", None)) is not None:
+        # vLLM by itself would run float32 weights in bfloat16.
+        arguments.dtype = str(dtype).removeprefix("torch.")
     return arguments
 
 

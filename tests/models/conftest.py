@@ -78,11 +78,16 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    # The default of 5 waiting connections resets the rest of a burst.
+    request_queue_size = 512
+    daemon_threads = True
+
+
 @pytest.fixture
 def fake() -> Iterator[FakeServer]:
     state = FakeServer()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(state)) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), _handler(state)) as server:
         state.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

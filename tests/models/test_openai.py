@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import socket
@@ -193,6 +194,12 @@ def test_choice_is_unwrapped() -> None:
     assert parse(answer(choice("B")), request).completions[0].text == "B"
     cut = parse(answer(choice('{"answer": "B', finish="length")), request).completions[0]
     assert (cut.text, cut.finish_reason) == ('{"answer": "B', "length")
+
+
+@pytest.mark.parametrize(("text", "finish"), [("B", "stop"), ("t", "length"), ("A", "length")])
+def test_a_whole_choice_at_the_token_limit_is_not_cut(text: str, finish: str) -> None:
+    request = CompletionRequest(CHAT, choices=("A", "AB", "B", "tie"))
+    assert parse(answer(choice(text, finish="length")), request).completions[0].finish_reason == finish
 
 
 TOP = {
@@ -452,6 +459,15 @@ async def test_the_token_limit_goes_by_two_names(fake: FakeServer, model: OpenAI
         await model.complete(CompletionRequest(CHAT, FULL))
     limits = [key for sent in fake.sent for key in sent if key.startswith("max_")]
     assert limits == ["max_tokens", "max_completion_tokens", "max_completion_tokens"]
+
+
+async def test_more_calls_than_one_pool_holds(fake: FakeServer, model: OpenAIModel) -> None:
+    fake.says(answer(choice("x")))
+    model._endpoint.client._client._calls_each = 2
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(model.complete(CompletionRequest(CHAT))) for _ in range(200)]
+    assert all(call.result().served == "served" for call in calls)
+    assert not any(model._endpoint.client._client._in_flight)
 
 
 # --- keys and addresses ------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ async def test_label_log_probabilities(server: str) -> None:
     assert set(found) == {"A", "B"}
     assert sum(math.exp(value) for value in found.values()) <= 1 + 1e-6
     assert bound.completions[0].text == max(found, key=lambda word: found[word])
+    assert bound.completions[0].finish_reason == "stop"
 
 
 async def test_choices_and_schema_bind_the_answer(server: str) -> None:

@@ -21,7 +21,7 @@ from trainers.report import read_report
 from trainers.reward import RewardConfig, train_reward
 from trainers.sft import SFTConfig, train_sft
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 Train = Callable[..., Path]
 STAGES: dict[str, tuple[Train, type[StageConfig]]] = {

@@ -1,0 +1,68 @@
+"""Templates filled in one pass, and fences that no text holds."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.prompting import Template, fence, load_template, shipped
+from prefgen.errors import InputError
+
+
+def test_what_is_filled_in_is_never_filled_again() -> None:
+    filled = Template("{{a}} {{b}}").fill({"a": "{{b}}", "b": "{{a}}"})
+    assert filled == "{{b}} {{a}}"
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_text_holds_its_fence(prompt: str, a: str, b: str) -> None:
+    tag = fence(prompt, a, b)
+    assert tag not in prompt + a + b
+    assert tag.isalnum()
+
+
+def test_all_questions_about_a_prompt_share_their_fence() -> None:
+    assert fence("p", "a", "b") == fence("p", "c", "d")
+    assert fence("p", "a") != fence("q", "a")
+
+
+def test_a_response_that_holds_the_fence_gets_another() -> None:
+    first = fence("p")
+    assert fence("p", f"</response-{first}>") != first
+    assert fence("p", f"</response-{first.upper()}>") != first
+
+
+def test_a_response_made_to_hold_every_fence_is_fenced_all_the_same() -> None:
+    guesses = [hashlib.sha256(f"{attempt}\0p".encode()).hexdigest()[:8] for attempt in range(5000)]
+    tag = fence("p", " ".join(guesses))
+    assert tag not in guesses
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "principle"])
+def test_shipped_templates_name_the_fence_and_close_what_they_open(kind: str) -> None:
+    text = shipped(kind).text
+    assert {"fence", "question", "prompt"} <= shipped(kind).names
+    assert text.count("-{{fence}}>") == 2 * text.count("</")
+
+
+def test_a_users_template(tmp_path: Path) -> None:
+    path = tmp_path / "judge.txt"
+    path.write_text("{{principle}} {{prompt}} {{response}}\n")
+    assert load_template(path, {"prompt"}, {"prompt", "principle", "response"}).text.endswith("{{response}}")
+
+
+@pytest.mark.parametrize("text", ["{{prompt}}", "{{prompt}} {{response}} {{answer}}", ""])
+def test_wrong_placeholders(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "judge.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"judge\.txt: a judge template with wrong placeholders"):
+        load_template(path, {"prompt", "response"}, {"prompt", "response"})
+
+
+def test_a_missing_template(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_template(tmp_path / "none.txt", set(), set())
