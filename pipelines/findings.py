@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import nlargest, nsmallest
-from itertools import groupby
 from math import sqrt
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from pipelines.charts import Tally
-from pipelines.recall import Recall
+from pipelines.generate_config import PairingConfig
+from prefgen.candidate import Candidate
+from prefgen.judgment import JudgeResult, Judgment
+from prefgen.pairing import PairingRule, pair_up
 from prefgen.preference import Preference
+from prefgen.prompt import Prompt
 from prefgen.run import RunDirectory
+from prefgen.sampling import Sampled
 from prefgen.tables import read_table
+from prefgen.verdicts import Standing, settle
 
 Row = dict[str, Any]
 KEPT, DROPPED = 0, 1
@@ -31,19 +35,6 @@ CHOSEN, REJECTED = 0, 1
 _SHOWN = 3
 _JUST_BELOW_ONE = 1 - 1e-9
 _DPO = ["prompt_id", "chosen_id", "rejected_id", "prompt", "chosen", "rejected", "margin", "confidence"]
-_JUDGMENTS = [
-    "prompt_id",
-    "a_id",
-    "b_id",
-    "order",
-    "judge",
-    "principle",
-    "status",
-    "log_odds",
-    "constitution",
-]
-_CANDIDATES = ["prompt_id", "candidate_id", "prompt", "response", "policy"]
-_CANDIDATES += ["finish_reason", "sample", "duplicate_of"]
 _SHORTEST_REASON = 20
 _WITHOUT_WORDS = ("logprobs", "reward")
 
@@ -125,16 +116,16 @@ class Position:
     decided: int = 0
     first: int = 0
 
-    def add(self, judgments: Iterable[Row]) -> None:
-        """The judgments of one prompt."""
-        asked: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
-        for row in judgments:
-            if row["status"] != "ok" or row["b_id"] is None or row["order"] is None:
+    def add(self, results: Iterable[JudgeResult]) -> None:
+        """What was said about one prompt's candidates."""
+        asked: dict[tuple[str | None, ...], dict[str, float]] = defaultdict(dict)
+        for item in results:
+            told = item.provenance
+            if not isinstance(item, Judgment) or item.b_id is None or told.order is None:
                 continue
-            odds = row["log_odds"]
-            self.decided += odds != 0
-            self.first += odds > 0 if row["order"] == "ab" else odds < 0
-            asked[row["a_id"], row["b_id"], row["judge"], row["principle"]][row["order"]] = odds
+            self.decided += item.log_odds != 0
+            self.first += item.log_odds > 0 if told.order == "ab" else item.log_odds < 0
+            asked[item.a_id, item.b_id, told.judge, told.principle][told.order] = item.log_odds
         for both in asked.values():
             if len(both) == 2:
                 self.lean.add((both["ab"] - both["ba"]) / 2)
@@ -144,7 +135,7 @@ class Position:
 @dataclass(slots=True)
 class Findings:
     """`margins` and `confidences` have two series: pairs kept, and pairs dropped for their margin.
-    `unscored`: distinct responses without a score, by why. `planted`: rows by kind."""
+    `unscored`: distinct responses without a score, by why. `planted`: rows by kind. `constitution`: its hash."""
 
     margins: Tally = field(default_factory=lambda: Tally(1 / 64, series=2))
     confidences: Tally = field(default_factory=lambda: Tally(0.025, series=2))
@@ -173,16 +164,14 @@ class Findings:
         self.margins.add(example.margin, series)
         self.confidences.add(min(example.confidence, _JUST_BELOW_ONE), series)
 
-    def add_scores(self, candidates: Sequence[Row], scores: Sequence[Row]) -> None:
-        """The responses of one prompt and their scores."""
-        policies = {row["candidate_id"]: row["policy"] for row in candidates}
-        for row in scores:
-            self.scores.add(row["score"])
-            self.by_policy[policies[row["candidate_id"]]].add(row["score"])
-        scored = {row["candidate_id"] for row in scores}
-        for row in candidates:
-            if row["candidate_id"] not in scored and row["duplicate_of"] is None:
-                self.unscored[_why_unscored(row)] += 1
+    def add_scores(self, candidates: Iterable[Candidate], scores: Mapping[str, float]) -> None:
+        """The distinct responses of one prompt and their scores by id."""
+        for item in candidates:
+            if item.id in scores:
+                self.scores.add(scores[item.id])
+                self.by_policy[item.policy].add(scores[item.id])
+            else:
+                self.unscored[_why_unscored(item)] += 1
 
 
 def find(run: RunDirectory, manifest: Mapping[str, Any]) -> Findings:
@@ -191,42 +180,37 @@ def find(run: RunDirectory, manifest: Mapping[str, Any]) -> Findings:
     for split in ("train", "test"):
         for row in _rows(path / "dpo" / f"{split}.parquet", _DPO):
             findings.add_kept(_stored(row))
-    _add_prompts(findings, path, Recall(manifest))
+    _add_prompts(findings, run, manifest)
     for row in _rows(path / "planted.parquet"):
         findings.planted[row["kind"]].append(row)
     _finish_examples(findings, path / "judgments.parquet")
     return findings
 
 
-def _add_prompts(findings: Findings, path: Path, recall: Recall) -> None:
-    judgments = _Beside(path / "judgments.parquet", _JUDGMENTS)
-    scores = _Beside(path / "scores.parquet", ["prompt_id", "candidate_id", "score"])
-    for prompt_id, group in groupby(_rows(path / "candidates.parquet", _CANDIDATES), itemgetter("prompt_id")):
-        candidates, judged = list(group), judgments.take(prompt_id)
-        findings.add_scores(candidates, scores.take(prompt_id))
-        findings.position.add(judged)
-        for preference in recall.below_threshold(candidates, judged):
+def _add_prompts(findings: Findings, run: RunDirectory, manifest: Mapping[str, Any]) -> None:
+    # Not above: what reads a run can also publish one, and publishing writes this report.
+    from pipelines.pair import stored
+
+    wanted = "margin" in manifest["counts"]["dropped"]
+    for prompt, sampled, results in stored(run):
+        standing = settle([item.id for item in sampled.distinct], results, manifest["weights"])
+        findings.add_scores(sampled.distinct, standing.scores)
+        findings.position.add(results)
+        hashes = (item.provenance.constitution for item in results)
+        findings.constitution = findings.constitution or next(hashes, None)
+        for preference in _below(prompt, sampled, standing, _rule(manifest)) if wanted else ():
             findings.add_dropped(_recalled(preference))
-    findings.constitution = recall.constitution
 
 
-class _Beside:
-    """Another table in the same order of prompts, read along."""
+def _rule(manifest: Mapping[str, Any]) -> PairingRule:
+    return PairingConfig(**{name: manifest["config"][name] for name in PairingConfig.model_fields}).rule
 
-    def __init__(self, path: Path, columns: list[str]) -> None:
-        self._groups = groupby(_rows(path, columns), itemgetter("prompt_id"))
-        self._advance()
 
-    def _advance(self) -> None:
-        self._prompt_id, group = next(self._groups, (None, iter(())))
-        self._group = list(group)
-
-    def take(self, prompt_id: str) -> list[Row]:
-        if self._prompt_id != prompt_id:
-            return []
-        found = self._group
-        self._advance()
-        return found
+def _below(prompt: Prompt, sampled: Sampled, standing: Standing, rule: PairingRule) -> list[Preference]:
+    """Pairs that the confidence rule alone dropped: no table holds them, so pairing is done without it."""
+    lenient = replace(rule, min_confidence=0.5, max_pairs=len(sampled.distinct) ** 2)
+    preferences = pair_up(prompt, sampled.distinct, standing, lenient).preferences
+    return [item for item in preferences if item.confidence < rule.min_confidence]
 
 
 def _rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
@@ -237,10 +221,10 @@ def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
 
 
-def _why_unscored(row: Row) -> str:
-    if row["finish_reason"] == "length":
+def _why_unscored(item: Candidate) -> str:
+    if item.truncated:
         return "cut by the token limit"
-    return "without a verdict" if row["response"].strip() else "empty"
+    return "empty" if item.empty else "not judged, or the judge failed"
 
 
 def _stored(row: Row) -> Example:
@@ -279,7 +263,9 @@ def _judgments_on(prompt_ids: set[str], path: Path) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = defaultdict(list)
     if prompt_ids and path.exists():
         columns = ["prompt_id", "a_id", "b_id", "order", "raw", "evidence"]
-        for row in pq.read_table(path, columns=columns, filters=[("prompt_id", "in", prompt_ids)]).to_pylist():
+        for row in pq.read_table(
+            path, columns=columns, filters=[("prompt_id", "in", prompt_ids)]
+        ).to_pylist():
             found[row["prompt_id"]].append(row)
     return found
 

@@ -61,8 +61,9 @@ class Completion:
 
     `label_logprobs`: natural log-probability of each of the request's `label_words` as the first
     answer token, token variants (" A", "A") summed; None where the model gives none; a word outside
-    what the provider returned is absent. `input_tokens` is counted once per request (0 on the further
-    draws of one request), so that sums are right. None = the provider did not say.
+    what the provider returned is absent. `input_tokens` is counted once per call (0 on the further draws
+    of one call), so that sums are right; where a provider gives one total for several draws,
+    `output_tokens` is each draw's even share. None = the provider did not say.
     """
 
     text: str

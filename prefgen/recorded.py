@@ -104,7 +104,12 @@ class RecordedModel:
         known = self._ledger.get(list(keys.values()))
         missing = tuple(sample for sample, key in keys.items() if key not in known)
         if missing:
-            known |= await self._finishing.shield(self._pay(replace(request, samples=missing), keys))
+            # A model that gives one answer a call is asked for each by itself, so that each is kept.
+            apart = self.capabilities.lacks("n")
+            groups = [(sample,) for sample in missing] if apart else [missing]
+            paid = (self._pay(replace(request, samples=group), keys) for group in groups)
+            for fresh in await asyncio.gather(*(self._finishing.shield(call) for call in paid)):
+                known |= fresh
         else:
             self.usage.cached_requests += 1
         completions, served = zip(*(_from_json(known[key]) for key in keys.values()), strict=True)

@@ -244,9 +244,7 @@ class TransformersModel:
         if text != written:
             self.capabilities.reasoning = True
         logprobs = sum_logprobs(draw.first, labels) if labels and text == written else None
-        return Completion(
-            text, "stop" if draw.ended else "length", logprobs, output_tokens=len(draw.tokens)
-        )
+        return Completion(text, "stop" if draw.ended else "length", logprobs, output_tokens=len(draw.tokens))
 
     def _write(self, draws: list[_Draw]) -> list[_Draw]:
         """Runs in the worker thread: all draws to their ends."""
@@ -257,7 +255,9 @@ class TransformersModel:
         rows = [[pad] * (width - len(draw.prompt)) + draw.prompt for draw in draws]
         device = self._loaded.device
         ids = torch.tensor(rows, device=device)
-        mask = torch.tensor([[0] * (width - len(d.prompt)) + [1] * len(d.prompt) for d in draws], device=device)
+        mask = torch.tensor(
+            [[0] * (width - len(d.prompt)) + [1] * len(d.prompt) for d in draws], device=device
+        )
         cache = None
         with torch.inference_mode():
             while not all(draw.done for draw in draws):
@@ -270,7 +270,9 @@ class TransformersModel:
                     use_cache=True,
                 )
                 cache, logits = output.past_key_values, output.logits[:, -1].float().cpu()
-                taken = [pad if d.done else d.step(row, self._ends) for d, row in zip(draws, logits, strict=True)]
+                taken = [
+                    pad if d.done else d.step(row, self._ends) for d, row in zip(draws, logits, strict=True)
+                ]
                 ids = torch.tensor(taken, device=device).unsqueeze(-1)
                 mask = torch.cat([mask, mask.new_ones(len(draws), 1)], dim=-1)
         return draws

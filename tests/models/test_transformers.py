@@ -204,6 +204,8 @@ def save_adapter(base: Path, folder: Path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    config = LoraConfig(
+        r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+    )
     torch.manual_seed(0)
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)

@@ -209,6 +209,42 @@ def sample_example(rng: random.Random, pool: Pool, share: dict[str, float]) -> E
     return Example(case, sample_prompt(rng, case), sample_reply(rng, case, traits), traits)
 
 
+@dataclass(frozen=True)
+class Quiz:
+    """Asks at each name, product and order code of a reply whether it stands in the customer's message.
+
+    Asked right where the word stands, this teaches the comparison that "accurate" needs; a verdict alone, one
+    bit for a whole reply, never gets a model this small to compare two words.
+    """
+
+    slots: Tensor
+    """Token ids of all names, products and order codes."""
+    boundary: int
+    """Token id where the reply begins."""
+    yes: int
+    no: int
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast, boundary: str) -> "Quiz":
+        """The quiz for replies that begin behind the token `boundary`."""
+        slots = [tokenizer(f" {word}")["input_ids"][0] for word in (*NAMES, *PRODUCTS, *ORDERS)]
+        yes, no, start = (tokenizer(word)["input_ids"][0] for word in ("yes", "no", boundary))
+        return cls(torch.tensor(slots), start, yes, no)
+
+    def loss(self, ids: Tensor, hidden: Tensor, head: torch.nn.Module) -> Tensor:
+        """Mean negative log-likelihood of the right answers, in nats."""
+        answers = self.answers(ids)
+        asked = answers != IGNORE
+        return cross_entropy(head(hidden[asked]), answers[asked])
+
+    def answers(self, ids: Tensor) -> Tensor:
+        """The right answer's token id under each slot word of the replies, IGNORE elsewhere."""
+        replying = (ids == self.boundary).cumsum(dim=1) > 0
+        known = ((ids[:, :, None] == ids[:, None, :]) & ~replying[:, None, :]).any(dim=2)
+        asked = replying & torch.isin(ids, self.slots)
+        return torch.where(asked, torch.where(known, self.yes, self.no), IGNORE)
+
+
 # ---------------------------------------------------------------------------------------------------- policy
 
 
@@ -303,35 +339,33 @@ def train_judge(
     seek_alike(model)
     held_out = [sample_example(random.Random(seed + 1 + item), "check", BALANCED) for item in range(200)]
     rows = [judge_rows(tokenizer, principles, template, example) for example in held_out]
-    answers = (tokenizer.convert_tokens_to_ids("no"), tokenizer.convert_tokens_to_ids("yes"))
-    slots = torch.tensor([tokenizer(f" {word}")["input_ids"] for word in (*NAMES, *PRODUCTS, *ORDERS)])[:, 0]
-    boundary = tokenizer("Reply")["input_ids"][0]
+    quiz = Quiz.of(tokenizer, "Reply")
 
-    def lesson() -> Tensor:
-        texts = [comparison(rng, template) for _ in range(2 * schedule.batch)]
+    def lesson(easy: bool) -> Tensor:
+        asked = template.partition("{{principle}}")[0]
+        pairs = [comparison(rng, easy) for _ in range(2 * schedule.batch)]
+        texts = [asked.replace("{{prompt}}", told).replace("{{response}}", reply) for told, reply in pairs]
         ids = pad([chat(tokenizer, text) for text in texts], tokenizer.pad_token_id)
         hidden = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
-        told = slot_answers(ids, slots, boundary, answers)
-        return cross_entropy(model.lm_head(hidden[told != IGNORE]), told[told != IGNORE])
+        return quiz.loss(ids, hidden, model.lm_head)
 
     def loss_at(step: int) -> Tensor:
-        if step < 0.2 * schedule.steps:
-            return lesson()
+        if step < 0.3 * schedule.steps:
+            return lesson(easy=step < 0.2 * schedule.steps)
         batch = [
             rng.choice(samples) if rng.random() < 0.4 else sample_example(rng, "train", BALANCED)
             for _ in range(schedule.batch)
         ]
         questions = [judge_rows(tokenizer, principles, template, example) for example in batch]
         hidden, ends, ids = read_questions(model, tokenizer, questions)
-        wanted = torch.tensor([answers[trait in e.traits] for e in batch for trait in TRAITS])
-        verdicts = cross_entropy(model.lm_head(hidden[ends]), wanted, label_smoothing=0.02)
-        told = slot_answers(ids, slots, boundary, answers)
-        return verdicts + cross_entropy(model.lm_head(hidden[told != IGNORE]), told[told != IGNORE])
+        wanted = [quiz.yes if trait in e.traits else quiz.no for e in batch for trait in TRAITS]
+        verdicts = cross_entropy(model.lm_head(hidden[ends]), torch.tensor(wanted), label_smoothing=0.02)
+        return verdicts + quiz.loss(ids, hidden, model.lm_head)
 
     def check() -> float:
         hidden, ends, _ = read_questions(model, tokenizer, rows)
         logits = model.lm_head(hidden[ends])
-        says_yes = (logits[:, answers[1]] > logits[:, answers[0]]).view(-1, len(TRAITS))
+        says_yes = (logits[:, quiz.yes] > logits[:, quiz.no]).view(-1, len(TRAITS))
         truth = torch.tensor([[trait in example.traits for trait in TRAITS] for example in held_out])
         right = (says_yes == truth).float().mean(dim=0)
         print("  ", " ".join(f"{trait} {share:.2f}" for trait, share in zip(TRAITS, right, strict=True)))
@@ -341,13 +375,12 @@ def train_judge(
     return model
 
 
-def comparison(rng: random.Random, template: str) -> str:
-    """A short question whose reply only names slots, each with even odds the customer's or another's."""
+def comparison(rng: random.Random, easy: bool) -> tuple[str, str]:
+    """A message and a reply that only names slots, each with even odds the customer's or another's."""
     case, other = sample_case(rng, "train"), sample_case(rng, "train")
     slots = {slot: getattr(rng.choice((case, other)), slot) for slot in ("name", "product", "order")}
-    told = echo(case) if rng.random() < 0.7 else sample_prompt(rng, case)
-    reply = echo(Case(case.intent, **slots))
-    return template.partition("{{principle}}")[0].replace("{{prompt}}", told).replace("{{response}}", reply)
+    told = echo(case) if easy else sample_prompt(rng, case)
+    return told, echo(Case(case.intent, **slots))
 
 
 def judge_rows(
@@ -356,18 +389,6 @@ def judge_rows(
     """The judge's question about one reply, once for each principle, as token ids."""
     filled = template.replace("{{prompt}}", example.prompt).replace("{{response}}", example.reply)
     return [chat(tokenizer, filled.replace("{{principle}}", principles[trait])) for trait in TRAITS]
-
-
-def slot_answers(ids: Tensor, slots: Tensor, boundary: int, answers: tuple[int, int]) -> Tensor:
-    """For each name, product and order code of the replies: was it in the customer's message? Else IGNORE.
-
-    Asked right where the word stands, this teaches the comparison that "accurate" needs; the verdict alone,
-    one bit for a whole reply, never gets a model this small to compare two words.
-    """
-    replying = (ids == boundary).cumsum(dim=1) > 0
-    known = ((ids[:, :, None] == ids[:, None, :]) & ~replying[:, None, :]).any(dim=2)
-    asked = replying & torch.isin(ids, slots)
-    return torch.where(asked, torch.where(known, answers[1], answers[0]), IGNORE)
 
 
 def read_questions(
@@ -408,35 +429,48 @@ def common_length(rows: Sequence[Sequence[int]]) -> int:
 
 def train_reward(
     tokenizer: PreTrainedTokenizerFast,
-    policy: LlamaForCausalLM,
     weights: dict[str, float],
     samples: Sequence[Example],
     schedule: Schedule,
     seed: int,
 ) -> LlamaForSequenceClassification:
-    """Bradley-Terry on pairs of replies, from the policy's weights, with one simulated annotator's taste."""
+    """Learn to compare words as the judge does, then Bradley-Terry on pairs of one simulated annotator."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     config = new_config(tokenizer, width=128, inner=320, layers=4)
     config.num_labels = 1
     model = LlamaForSequenceClassification(config)
-    model.model.load_state_dict(policy.model.state_dict())
+    seek_alike(model)
+    model.quiz_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+    quiz = Quiz.of(tokenizer, ASSISTANT)
     check_rng = random.Random(seed + 1)
     held_out = [sample_pair(check_rng, "check", weights, ()) for _ in range(300)]
 
-    def margins(pairs: Sequence[tuple[Example, Example]]) -> Tensor:
-        rows = [chat(tokenizer, e.prompt, e.reply) for side in zip(*pairs, strict=True) for e in side]
-        ids = pad(rows, tokenizer.pad_token_id)
-        scores = model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).logits[:, 0]
-        return scores[: len(pairs)] - scores[len(pairs) :]
+    def read(texts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+        ids = pad([chat(tokenizer, prompt, reply) for prompt, reply in texts], tokenizer.pad_token_id)
+        states = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id)
+        return ids, states.last_hidden_state
+
+    def margins(ids: Tensor, hidden: Tensor) -> Tensor:
+        ends = (ids != tokenizer.pad_token_id).sum(dim=1) - 1
+        first, second = model.score(hidden[torch.arange(len(ids)), ends])[:, 0].chunk(2)
+        return first - second
 
     def loss_at(step: int) -> Tensor:
-        del step
-        return -logsigmoid(
-            margins([sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)])
-        ).mean()
+        if step < 0.35 * schedule.steps:
+            easy = step < 0.25 * schedule.steps
+            ids, hidden = read([comparison(rng, easy) for _ in range(2 * schedule.batch)])
+            return quiz.loss(ids, hidden, model.quiz_head)
+        pairs = [sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)]
+        ids, hidden = read([(e.prompt, e.reply) for side in zip(*pairs, strict=True) for e in side])
+        return quiz.loss(ids, hidden, model.quiz_head) - logsigmoid(margins(ids, hidden)).mean()
 
-    fit(model, schedule, loss_at, lambda: (margins(held_out) > 0).float().mean().item())
+    def check() -> float:
+        ids, hidden = read([(e.prompt, e.reply) for side in zip(*held_out, strict=True) for e in side])
+        return (margins(ids, hidden) > 0).float().mean().item()
+
+    fit(model, schedule, loss_at, check)
+    del model.quiz_head
     return model
 
 
@@ -504,9 +538,7 @@ def main() -> None:
         tokenizer, principles, template, samples, schedule(options.effort, 1500, 16, 2e-3), options.seed
     )
     save(judge, tokenizer, options.out / "judge")
-    reward = train_reward(
-        tokenizer, policy, weights, samples, schedule(options.effort, 500, 16, 1e-3), options.seed
-    )
+    reward = train_reward(tokenizer, weights, samples, schedule(options.effort, 900, 16, 2e-3), options.seed)
     save(reward, tokenizer, options.out / "reward")
 
 

@@ -1,0 +1,86 @@
+"""Pieces of a page. What models and users wrote goes through `text` or `clipped`, which make it inert."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+# Controls but tab and line feed, marks that reorder a line, and halves of surrogate pairs.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_EXCERPT = 420
+_LONGEST = 8000
+
+
+def plain(value: object) -> str:
+    """Without terminal codes and control characters."""
+    return _UNSEEN.sub("", _ANSI.sub("", str(value)))
+
+
+def text(value: object) -> str:
+    """Any text as HTML that shows it."""
+    return escape(plain(value))
+
+
+def clipped(value: str) -> str:
+    """A text in full where it is short, else its beginning, which unfolds (up to 8,000 characters)."""
+    whole = plain(value).strip()
+    if not whole:
+        return '<p class="none">(empty)</p>'
+    if len(whole) <= _EXCERPT * 1.25:
+        return f'<div class="text" dir="auto">{escape(whole)}</div>'
+    left_out = f"\n[… {len(whole) - _LONGEST:,} more characters]" if len(whole) > _LONGEST else ""
+    return (
+        f'<details><summary><div class="text" dir="auto">{escape(whole[:_EXCERPT].rstrip())} …</div>'
+        f'<span class="more">all {len(whole):,} characters</span></summary>'
+        f'<div class="text long" dir="auto" tabindex="0">{escape(whole[:_LONGEST])}{left_out}</div></details>'
+    )
+
+
+def number(value: float, places: int = 0) -> str:
+    """With thousands marked and a true minus sign; what rounds to zero has no sign."""
+    shown = f"{value:,.{places}f}"
+    return (shown if shown.strip("-0.,") else shown.lstrip("-")).replace("-", "−")
+
+
+def signed(value: float | None, places: int = 2) -> str:
+    """With its sign; a dash where there is none to show."""
+    if value is None:
+        return "–"
+    shown = number(value, places)
+    return f"+{shown}" if shown.strip("0.,") and value > 0 else shown
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with at most one decimal."""
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
+def facts(values: Mapping[str, str], style: str = "facts") -> str:
+    """Names and values; the values are HTML."""
+    rows = (f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in values.items())
+    return f'<dl class="{style}">{"".join(rows)}</dl>'
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The cells are HTML; the first column names the row, the others hold numbers."""
+    top = "".join(f'<th scope="col"{_number(place)}>{name}</th>' for place, name in enumerate(head))
+    body = "".join(f"<tr>{''.join(map(_cell, range(len(row)), row))}</tr>" for row in rows)
+    return f"<table><caption>{caption}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _number(place: int) -> str:
+    return ' class="number"' if place else ""
+
+
+def _cell(place: int, value: str) -> str:
+    return f'<td class="number">{value}</td>' if place else f'<th scope="row">{value}</th>'
+
+
+def figure(title: str, svg: str, how: str, names: Sequence[str] = ()) -> str:
+    """A chart under its heading, with a sentence on how to read it and, for several series, a legend."""
+    swatch = '<svg viewBox="0 0 10 10" aria-hidden="true"><rect class="bar{}" width="10" height="10"/></svg>'
+    items = "".join(f"<li>{swatch.format(place)}{name}</li>" for place, name in enumerate(names))
+    legend = f'<ul class="legend">{items}</ul>' if items else ""
+    return f"<figure><h3>{title}</h3>{legend}{svg}<figcaption>{how}</figcaption></figure>"

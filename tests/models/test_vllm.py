@@ -1,0 +1,220 @@
+"""The vLLM adapter on a real engine; one engine serves the module."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+from tiny_models import make_causal_lm
+
+from prefgen.completion import CompletionRequest, Sampling
+from prefgen.errors import ModelUnavailableError, RequestRefusedError, UsageError
+from prefgen.messages import user
+from prefgen.models.transformers import open_transformers
+from prefgen.models.vllm import VLLMModel, open_vllm
+
+QUESTION = user("Which response is better, A or B?")
+GREEDY = Sampling(max_tokens=12, temperature=0.0)
+SCHEMA = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}, "score": {"enum": [0, 1]}},
+    "required": ["ok", "score"],
+    "additionalProperties": False,
+}
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.asyncio(loop_scope="module"),
+    # vLLM makes torch import a module of its own that still uses what torch deprecates.
+    pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_causal_lm(tmp_path_factory.mktemp("lm"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model(folder: Path) -> AsyncIterator[VLLMModel]:
+    model = await open_vllm(str(folder), f"vllm/{folder}")
+    yield model
+    await model.aclose()
+
+
+async def test_samples_together_are_the_samples_alone(model: VLLMModel) -> None:
+    sampling = Sampling(max_tokens=16, temperature=1.0, seed=11)
+    together = await model.complete(CompletionRequest(QUESTION, sampling, (0, 1, 2)))
+    alone = await asyncio.gather(
+        *(model.complete(CompletionRequest(QUESTION, sampling, (i,))) for i in (0, 1, 2))
+    )
+    apart = await model.complete(CompletionRequest(QUESTION, sampling, (2, 0)))
+    texts = [completion.text for completion in together.completions]
+    assert texts == [reply.completions[0].text for reply in alone]
+    assert [texts[2], texts[0]] == [completion.text for completion in apart.completions]
+    assert len(set(texts)) == 3
+    assert [c.input_tokens for c in together.completions][1:] == [0, 0]
+    assert [c.output_tokens for c in together.completions] == [16, 16, 16]
+
+
+async def test_label_logprobs_and_text_are_those_of_transformers(model: VLLMModel, folder: Path) -> None:
+    other = await open_transformers(str(folder), "transformers/x")
+    prompts = [user(f"Question {n}: " + "A or B? " * n) for n in range(1, 8)]
+    for choices in ((), ("A", "B"), ("refund", "no cost")):
+        requests = [CompletionRequest(p, GREEDY, label_words=("A", "B"), choices=choices) for p in prompts]
+        seen, expected = [
+            [reply.completions[0] for reply in await asyncio.gather(*map(m.complete, requests))]
+            for m in (model, other)
+        ]
+        assert [c.text for c in seen] == [c.text for c in expected]
+        for mine, theirs in zip(seen, expected, strict=True):
+            assert mine.label_logprobs == pytest.approx(theirs.label_logprobs, abs=1e-2)
+    await other.aclose()
+
+
+async def test_an_answer_is_one_of_the_choices(model: VLLMModel) -> None:
+    sampling = Sampling(max_tokens=4, temperature=1.0, seed=1)
+    request = CompletionRequest(QUESTION, sampling, tuple(range(40)), choices=("A", "B"))
+    reply = await model.complete(request)
+    assert {c.text for c in reply.completions} == {"A", "B"}
+    assert {c.finish_reason for c in reply.completions} == {"stop"}
+    again = await model.complete(CompletionRequest(QUESTION, sampling, (7,), choices=("A", "B")))
+    assert again.completions[0].text == reply.completions[7].text
+
+
+async def test_an_answer_follows_the_schema_without_white_space(model: VLLMModel) -> None:
+    sampling = Sampling(max_tokens=60, temperature=1.0, seed=3)
+    reply = await model.complete(CompletionRequest(QUESTION, sampling, (0, 1, 2, 3), schema=SCHEMA))
+    for completion in reply.completions:
+        assert set(json.loads(completion.text)) == {"ok", "score"}
+        assert "\n" not in completion.text
+        assert completion.finish_reason == "stop"
+
+
+async def test_a_schema_that_is_none_is_refused(model: VLLMModel) -> None:
+    with pytest.raises(RequestRefusedError):
+        await model.complete(CompletionRequest(QUESTION, schema={"type": "no such type"}))
+    assert (await model.complete(CompletionRequest(QUESTION, GREEDY))).completions[0].text
+
+
+async def test_an_answer_cut_by_the_limit_says_so(model: VLLMModel) -> None:
+    reply = await model.complete(CompletionRequest(QUESTION, Sampling(max_tokens=3, temperature=0.0)))
+    assert reply.completions[0].finish_reason == "length"
+    assert reply.completions[0].output_tokens == 3
+
+
+async def test_a_prompt_too_long_is_refused(model: VLLMModel) -> None:
+    with pytest.raises(RequestRefusedError, match="the model takes 511"):
+        await model.complete(CompletionRequest(user("A B " * 400)))
+
+
+async def test_a_temperature_out_of_range_is_refused(model: VLLMModel) -> None:
+    with pytest.raises(RequestRefusedError, match="temperature"):
+        await model.complete(CompletionRequest(QUESTION, Sampling(temperature=9.0)))
+
+
+async def test_a_repeated_prompt_is_read_from_the_prefix_cache(model: VLLMModel) -> None:
+    request = CompletionRequest(user("A B " * 200), GREEDY)
+    first, second = [(await model.complete(request)).completions[0].cached_tokens for _ in range(2)]
+    assert first == 0
+    assert second is not None
+    assert second > 0
+
+
+async def test_a_cancelled_request_is_aborted_in_the_engine(model: VLLMModel) -> None:
+    sampling = Sampling(max_tokens=480, temperature=1.0)
+    task = asyncio.create_task(model.complete(CompletionRequest(QUESTION, sampling, tuple(range(20)))))
+    await asyncio.sleep(0.3)
+    assert model._engine.llm.get_num_unfinished_requests() == 20
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert model._engine.llm.get_num_unfinished_requests() == 0
+
+
+async def test_the_identity_is_that_of_the_weights(model: VLLMModel, folder: Path) -> None:
+    other = await open_transformers(str(folder), "transformers/x")
+    assert model.identity == other.identity.replace("transformers:", "vllm:")
+    await other.aclose()
+
+
+async def test_an_unknown_option_names_the_nearest(folder: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'max_model_len'"):
+        await open_vllm(str(folder), "vllm/x", {"max_model_length": 100})
+    with pytest.raises(UsageError, match="unknown option 'trust_remote_code'"):
+        await open_vllm(str(folder), "vllm/x", {"trust_remote_code": True})
+
+
+async def test_a_failed_start_says_why(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailableError, match="there is no folder"):
+        await open_vllm(str(tmp_path / "gone"), "vllm/gone")
+    with pytest.raises(ModelUnavailableError, match="max_model_len"):
+        await open_vllm(str(folder), "vllm/x", {"max_model_len": 100_000})
+
+
+async def test_a_start_that_fails_in_the_engine_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    folder = make_causal_lm(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    before = _engine_processes()
+    with pytest.raises(ModelUnavailableError, match=r"(?s)the end of its log.*[Ss]afetensor"):
+        await open_vllm(str(folder), "vllm/x")
+    assert _engine_processes() == before
+
+
+async def test_after_closing_no_process_is_left(folder: Path) -> None:
+    before = _engine_processes()
+    model = await open_vllm(str(folder), "vllm/x")
+    assert _engine_processes() > before
+    for _ in range(2):
+        await model.aclose()
+    assert _engine_processes() == before
+    with pytest.raises(ModelUnavailableError, match="closed"):
+        await model.complete(CompletionRequest(QUESTION))
+
+
+async def test_a_killed_parent_leaves_no_engine(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT)
+    command = [sys.executable, str(script), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        pids = await asyncio.to_thread(parent.stdout.readline)
+        engine = [psutil.Process(int(pid)) for pid in pids.split()]
+        assert engine, parent.stderr.read()
+        parent.send_signal(signal.SIGKILL)
+        assert parent.stderr.read() == "", "the engine wrote to the terminal"
+    deadline = time.monotonic() + 10
+    while any(process.is_running() for process in engine) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    assert not [process for process in engine if process.is_running()]
+
+
+def _engine_processes() -> set[int]:
+    """Children but multiprocessing's resource tracker, which lives as long as this process."""
+    children = psutil.Process().children(recursive=True)
+    return {child.pid for child in children if "resource_tracker" not in " ".join(child.cmdline())}
+
+
+_PARENT = """
+import asyncio, sys
+import psutil
+from prefgen.models.vllm import open_vllm
+
+async def main():
+    model = await open_vllm(sys.argv[1], "vllm/x")
+    print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+    await asyncio.sleep(600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""

@@ -1,0 +1,348 @@
+"""The ledger: what was paid for is kept, whoever asks, whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from making import recorded, scripted
+
+from prefgen.completion import Capabilities, Completion, CompletionRequest, Reply, Sampling
+from prefgen.errors import RequestRefusedError, UsageError
+from prefgen.ledger import SCHEMA_VERSION, Ledger, LedgerError, default_path, ledger_key
+from prefgen.messages import user
+from prefgen.models.scripted import ScriptedModel
+from prefgen.recorded import RecordedModel
+
+
+def request(text: str = "hello", n: int = 1, **sampling: float) -> CompletionRequest:
+    return CompletionRequest(user(text), Sampling(**sampling), samples=tuple(range(n)))  # type: ignore[arg-type]
+
+
+def rows(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        count: int = connection.execute("SELECT count(*) FROM answers").fetchone()[0]
+    connection.close()
+    return count
+
+
+def counting() -> ScriptedModel:
+    return ScriptedModel(lambda request, sample: f"answer {sample}", latency=0.001)
+
+
+async def test_the_same_question_is_paid_once(tmp_path: Path) -> None:
+    model = counting()
+    with recorded(model, tmp_path / "l") as behind:
+        first, second = await behind.complete(request()), await behind.complete(request())
+    assert first == second
+    assert len(model.calls) == 1
+    assert (behind.usage.requests, behind.usage.cached_requests) == (1, 1)
+
+
+async def test_the_same_question_at_the_same_time_is_paid_once(tmp_path: Path) -> None:
+    model = counting()
+    with recorded(model, tmp_path / "l") as behind:
+        replies = await asyncio.gather(*(behind.complete(request()) for _ in range(20)))
+    assert len(model.calls) == 1
+    assert len({reply.completions[0].text for reply in replies}) == 1
+
+
+async def test_another_run_finds_the_answer(tmp_path: Path) -> None:
+    first, second = counting(), counting()
+    with recorded(first, tmp_path / "l") as behind:
+        before = await behind.complete(request())
+    with recorded(second, tmp_path / "l") as behind:
+        assert await behind.complete(request()) == before
+    assert second.calls == []
+
+
+async def test_two_more_samples_cost_two(tmp_path: Path) -> None:
+    model = counting()
+    with recorded(model, tmp_path / "l") as behind:
+        await behind.complete(request(n=4))
+        reply = await behind.complete(request(n=6))
+    assert [call.samples for call in model.calls] == [(0, 1, 2, 3), (4, 5)]
+    assert [item.text for item in reply.completions] == [f"answer {n}" for n in range(6)]
+
+
+async def test_fewer_samples_cost_nothing(tmp_path: Path) -> None:
+    model = counting()
+    with recorded(model, tmp_path / "l") as behind:
+        await behind.complete(request(n=4))
+        reply = await behind.complete(request(n=2))
+    assert len(model.calls) == 1
+    assert len(reply.completions) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request("Hello"),
+        request(temperature=0.5),
+        request(top_p=0.5),
+        request(max_tokens=7),
+        request(seed=1),
+        CompletionRequest(user("hello"), label_words=("A", "B")),
+        CompletionRequest(user("hello"), choices=("A", "B")),
+        CompletionRequest(user("hello"), schema={"type": "object"}),
+    ],
+)
+async def test_another_question_is_paid_anew(other: CompletionRequest, tmp_path: Path) -> None:
+    model = counting()
+    with recorded(model, tmp_path / "l") as behind:
+        await behind.complete(request())
+        await behind.complete(other)
+    assert len(model.calls) == 2
+
+
+async def test_changed_weights_are_another_model(tmp_path: Path) -> None:
+    first, second = counting(), counting()
+    second.identity = "scripted/test#other-weights"
+    for model in (first, second):
+        with recorded(model, tmp_path / "l") as behind:
+            await behind.complete(request())
+    assert (len(first.calls), len(second.calls)) == (1, 1)
+
+
+async def test_everything_a_reply_holds_comes_back(tmp_path: Path) -> None:
+    given = Completion("täxt \x00 \U0001f600", "length", {"A": -0.5, "B": float("-inf")}, 3, 4, 2)
+    with recorded(scripted(given), tmp_path / "l") as behind:
+        await behind.complete(request())
+        (back,) = (await behind.complete(request())).completions
+    assert back == given
+
+
+async def test_half_a_surrogate_pair_in_an_answer_is_replaced(tmp_path: Path) -> None:
+    with recorded(scripted("smile \ud83d!"), tmp_path / "l") as behind:
+        reply = await behind.complete(request())
+    assert reply.completions[0].text == "smile ?!"
+
+
+async def test_a_model_that_gives_too_few_completions_is_a_failed_call(tmp_path: Path) -> None:
+    class Short(ScriptedModel):
+        async def complete(self, request: CompletionRequest) -> Reply:
+            return Reply((Completion("one"),), "short")
+
+    with (
+        recorded(Short(lambda request, sample: ""), tmp_path / "l") as behind,
+        pytest.raises(RequestRefusedError, match="gave 1 completions where 3"),
+    ):
+        await behind.complete(request(n=3))
+    assert rows(tmp_path / "l") == 0
+
+
+async def test_a_failed_call_is_not_kept(tmp_path: Path) -> None:
+    model = scripted(RequestRefusedError("no"), "yes")
+    with recorded(model, tmp_path / "l") as behind:
+        with pytest.raises(RequestRefusedError):
+            await behind.complete(request())
+        assert (await behind.complete(request())).completions[0].text == "yes"
+
+
+async def test_a_call_in_flight_is_kept_when_its_waiter_is_cancelled(tmp_path: Path) -> None:
+    model = ScriptedModel(lambda request, sample: "late", latency=0.05)
+    with recorded(model, tmp_path / "l") as behind:
+        waiter = asyncio.create_task(behind.complete(request()))
+        await asyncio.sleep(0.01)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        await behind.aclose()
+    assert rows(tmp_path / "l") == 1
+    again = counting()
+    with recorded(again, tmp_path / "l") as behind:
+        assert (await behind.complete(request())).completions[0].text == "late"
+    assert again.calls == []
+
+
+async def test_many_writes_at_once_are_all_there(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l") as ledger:
+        keys = [ledger_key("m", {"n": number}) for number in range(500)]
+        await asyncio.gather(*(ledger.put("m", {key: {"n": n}}) for n, key in enumerate(keys)))
+        assert [ledger.get([key])[key]["n"] for key in keys] == list(range(500))
+
+
+async def test_the_first_answer_stands(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l") as ledger:
+        await ledger.put("m", {b"k": {"v": 1}})
+        await ledger.put("m", {b"k": {"v": 2}})
+        assert ledger.get([b"k"]) == {b"k": {"v": 1}}
+
+
+WRITER = textwrap.dedent(
+    """
+    import asyncio, sys
+    from pathlib import Path
+    from prefgen.completion import CompletionRequest
+    from prefgen.ledger import Ledger
+    from prefgen.messages import user
+    from prefgen.models.scripted import ScriptedModel
+    from prefgen.recorded import RecordedModel
+
+    async def main():
+        model = ScriptedModel(
+            lambda request, sample: f"{request.messages[0].content} by {sys.argv[2]}", latency=0.002
+        )
+        with Ledger(Path(sys.argv[1])) as ledger:
+            behind = RecordedModel(model, ledger)
+            asks = [CompletionRequest(user(str(n))) for n in range(150)]
+            replies = await asyncio.gather(*map(behind.complete, asks))
+        print(len(replies))
+
+    asyncio.run(main())
+    """
+)
+
+
+def test_several_processes_share_one_file_from_its_first_moment(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "l"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), str(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert out.strip() == "150", err
+    assert rows(path) == 150
+
+
+def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with Ledger(path):
+        pass
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(LedgerError, match=rf"version {SCHEMA_VERSION + 1}.*upgrade prefgen.*--ledger"):
+        Ledger(path)
+
+
+def test_a_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    path.write_text("my notes, which are not a database " * 50)
+    with pytest.raises(LedgerError, match=r"not a database.*--ledger"):
+        Ledger(path)
+    assert path.read_text().startswith("my notes")
+
+
+def test_a_directory_and_a_path_below_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "l"):
+        with pytest.raises(LedgerError, match="--ledger"):
+            Ledger(path)
+
+
+def test_a_broken_row_is_an_error_with_a_fix(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with Ledger(path) as ledger:
+        with sqlite3.connect(path) as connection:
+            connection.execute(
+                "INSERT INTO answers (key, value, model) VALUES (?, ?, '')", (b"k", b"rubbish")
+            )
+        connection.close()
+        with pytest.raises(LedgerError, match=r"cannot be used.*--ledger"):
+            ledger.get([b"k"])
+
+
+def test_the_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PREFGEN_LEDGER")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_path() == tmp_path / "prefgen" / "ledger.sqlite"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_path() == tmp_path / ".cache" / "prefgen" / "ledger.sqlite"
+    monkeypatch.setenv("PREFGEN_LEDGER", "elsewhere")
+    assert default_path() == Path("elsewhere")
+
+
+async def test_a_full_disk_is_an_error_with_a_fix_and_nothing_is_half_written(tmp_path: Path) -> None:
+    """A page limit does to SQLite what a full disk does: SQLITE_FULL in the middle of a transaction."""
+    path = tmp_path / "l"
+    with Ledger(path) as ledger:
+        await ledger.put("m", {b"before": {"v": "kept"}})
+        ledger._writing.execute("PRAGMA max_page_count = 1")
+        big = {f"k{n}".encode(): {"v": os.urandom(3000).hex()} for n in range(50)}
+        with pytest.raises(LedgerError, match=r"full.*free disk space"):
+            await ledger.put("m", big)
+        assert ledger.get(list(big)) == {}
+        assert ledger.get([b"before"]) == {b"before": {"v": "kept"}}
+    assert rows(path) == 1
+
+
+async def test_after_a_full_disk_the_next_write_may_work(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l") as ledger:
+        ledger._writing.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(LedgerError):
+            await ledger.put("m", {b"k": {"v": os.urandom(30_000).hex()}})
+        ledger._writing.execute("PRAGMA max_page_count = 100000")
+        await ledger.put("m", {b"k": {"v": 1}})
+        assert ledger.get([b"k"]) == {b"k": {"v": 1}}
+
+
+def mounted(path: Path, options: str) -> bool:
+    path.mkdir(exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+async def fill(ledger: Ledger) -> tuple[int, str]:
+    """How many rows went in before the disk was full, and what was said then."""
+    for number in range(100):
+        try:
+            await ledger.put("m", {f"k{number}".encode(): {"v": os.urandom(10_000).hex()}})
+        except LedgerError as error:
+            return number, str(error)
+    raise AssertionError("the disk never filled")
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    if os.name != "posix" or os.geteuid() != 0 or not mounted(disk, "size=256k"):
+        pytest.skip("needs the right to mount")
+    try:
+        with Ledger(disk / "l") as ledger:
+            kept, said = asyncio.run(fill(ledger))
+            assert "free disk space" in said
+            assert len(ledger.get([f"k{number}".encode() for number in range(100)])) == kept
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_read_only_file(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    if os.name != "posix" or os.geteuid() != 0 or not mounted(disk, "size=1m"):
+        pytest.skip("needs the right to mount")
+    try:
+        with Ledger(disk / "l"):
+            pass
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        with pytest.raises(LedgerError, match=r"check its permissions.*--ledger"):
+            Ledger(disk / "l")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_ledger_error_is_the_users_to_mend() -> None:
+    assert issubclass(LedgerError, UsageError)
+    assert LedgerError.exit_code == 2
+
+
+async def test_what_a_model_cannot_do_is_shared_by_all_who_hold_it(tmp_path: Path) -> None:
+    model = scripted("x", capabilities=Capabilities())
+    with Ledger(tmp_path / "l") as ledger:
+        behind = RecordedModel(model, ledger)
+    behind.capabilities.learn_missing("n", "no n")
+    assert model.capabilities.lacks("n")
