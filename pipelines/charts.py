@@ -32,9 +32,10 @@ class Tally:
         self.low, self.high = (min(self.low, place), max(self.high, place)) if self.n else (place, place)
         self.bins[series][place] += 1
         while self.high - self.low >= self.most:
-            self._merge()
+            self.merge()
 
-    def _merge(self) -> None:
+    def merge(self) -> None:
+        """Makes one bin of every two."""
         self.width *= 2
         self.low, self.high = self.low // 2, self.high // 2
         for series, bins in enumerate(self.bins):
@@ -75,6 +76,8 @@ class _Frame:
     def __init__(self, tally: Tally, chart: Chart) -> None:
         self.tally, self.chart = tally, chart
         self.low, self.high = chart.range or _range(tally, chart.line)
+        while self.high - self.low > 2 * tally.most * tally.width:  # The threshold is far from the data.
+            tally.merge()
         places = range(tally.low, tally.high + 1)
         counts = [[bins[place] for bins in tally.bins] for place in places]
         self.top = max(max(row) if chart.beside else sum(row) for row in counts)
@@ -116,7 +119,8 @@ class _Frame:
     def x_axis(self) -> Iterator[str]:
         floor = _HEIGHT - _BOTTOM
         for value in _ticks(self.low, self.high, 5):
-            yield f'<text x="{self.x(value):.1f}" y="{floor + 16}" text-anchor="middle">{_short(value)}</text>'
+            x = f"{self.x(value):.1f}"
+            yield f'<text x="{x}" y="{floor + 16}" text-anchor="middle">{_short(value)}</text>'
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
         label = escape(self.chart.x_label)
         yield f'<text class="label" x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{label}</text>'

@@ -159,13 +159,16 @@ def train() -> None:
 def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
     @train.command(name, help=help_text)
     @options_of(config)
+    @click.option(
+        "--check-vllm", is_flag=True, help="Afterwards compare vLLM with transformers on the model."
+    )
     @common
-    def stage(as_json: bool, quiet: bool, **given: Any) -> None:
+    def stage(check_vllm: bool, as_json: bool, quiet: bool, **given: Any) -> None:
         from pipelines.train import train_stage
 
         built = build(config, given)
         console = Console(as_json=as_json, quiet=quiet)
-        result, text = train_stage(run, built, console)
+        result, text = train_stage(run, built, console, check_vllm=check_vllm)
         console.result(result, text)
 
 

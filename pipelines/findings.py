@@ -135,7 +135,8 @@ class Position:
 @dataclass(slots=True)
 class Findings:
     """`margins` and `confidences` have two series: pairs kept, and pairs dropped for their margin.
-    `unscored`: distinct responses without a score, by why. `planted`: rows by kind. `constitution`: its hash."""
+    `unscored`: distinct responses without a score, by why. `planted`: rows by kind. `constitution`: its
+    hash."""
 
     margins: Tally = field(default_factory=lambda: Tally(1 / 64, series=2))
     confidences: Tally = field(default_factory=lambda: Tally(0.025, series=2))

@@ -32,10 +32,18 @@ def clipped(value: str) -> str:
         return f'<div class="text" dir="auto">{escape(whole)}</div>'
     left_out = f"\n[… {len(whole) - _LONGEST:,} more characters]" if len(whole) > _LONGEST else ""
     return (
-        f'<details><summary><div class="text" dir="auto">{escape(whole[:_EXCERPT].rstrip())} …</div>'
-        f'<span class="more">all {len(whole):,} characters</span></summary>'
+        f'<details><summary><div class="text" dir="auto">{escape(_beginning(whole))} …</div>'
+        f'<span class="more">show all {len(whole):,} characters</span><span class="less">show less</span>'
+        "</summary>"
         f'<div class="text long" dir="auto" tabindex="0">{escape(whole[:_LONGEST])}{left_out}</div></details>'
     )
+
+
+def _beginning(whole: str) -> str:
+    """The first characters, without half a word where words are short enough."""
+    cut = whole[:_EXCERPT]
+    words = cut.rpartition(" ")[0].rstrip()
+    return words if len(words) > 0.8 * _EXCERPT else cut
 
 
 def number(value: float, places: int = 0) -> str:
@@ -53,8 +61,20 @@ def signed(value: float | None, places: int = 2) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage with at most one decimal."""
-    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+    """A share as a percentage with at most one decimal; only what is all or nothing is called so."""
+    if 0.9995 <= share < 1:
+        return "over 99.9%"
+    return "under 0.1%" if 0 < share < 0.0005 else f"{100 * share:.1f}".removesuffix(".0") + "%"
+
+
+def many(count: int, noun: str) -> str:
+    """1 pair, 2 pairs."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def beside(*parts: str) -> str:
+    """Parts next to each other where there is room."""
+    return f'<div class="grid">{"".join(parts)}</div>'
 
 
 def facts(values: Mapping[str, str], style: str = "facts") -> str:

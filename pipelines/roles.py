@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines.console import Console
 from prefgen.engine import Budget, Engine, EngineModel, EngineRewardModel, Limits
-from prefgen.errors import UsageError
+from prefgen.errors import ModelUnavailableError, UsageError
 from prefgen.ledger import Ledger
 from prefgen.messages import Json
 from prefgen.models import LOCAL_PROVIDERS, REWARD_PROVIDERS, ModelSpec, open_model, open_reward_model
 from prefgen.recorded import RecordedModel, RecordedRewardModel, Usage
 
 Price = tuple[float, float]
+T = TypeVar("T")
+START_DEADLINE = 3600.0
+"""Seconds a model may take to start, its download included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Roles:
         if known is not None and isinstance(known.model, RecordedModel):
             return known.model
         with self.console.step(f"starting {spec.text}"):
-            adapter = await open_model(spec.text, self._options(spec), self.engines)
+            adapter = await _in_time(spec, open_model(spec.text, self._options(spec), self.engines))
         engine = EngineModel(adapter, self.limits, self.budget)
         model = RecordedModel(engine, self.ledger, self._usage(spec))
         self._open[spec.text] = _Opened(model, engine.engine)
@@ -71,7 +74,7 @@ class Roles:
         if known is not None and isinstance(known.model, RecordedRewardModel):
             return known.model
         with self.console.step(f"starting {spec.text}"):
-            adapter = await open_reward_model(spec.text, self._options(spec), self.engines)
+            adapter = await _in_time(spec, open_reward_model(spec.text, self._options(spec), self.engines))
         engine = EngineRewardModel(adapter, self.limits, self.budget)
         model = RecordedRewardModel(engine, self.ledger, self._usage(spec))
         self._open[spec.text] = _Opened(model, engine.engine)
@@ -119,7 +122,7 @@ class Roles:
         if isinstance(model, RecordedModel):
             entry["served"] = ", ".join(sorted(model.served)) or model.identity
             entry["identity"] = model.identity
-            entry["capabilities_missing"] = dict(model.capabilities.learnt)
+            entry["capabilities_missing"] = model.capabilities.missing
         return entry
 
     @property
@@ -128,6 +131,13 @@ class Roles:
         usage = self.usage
         cost = "cost unknown" if usage["cost_usd"] is None else f"${usage['cost_usd']:.2f}"
         return f"{usage['requests']} calls, {usage['cached_requests']} from ledger, {cost}"
+
+
+async def _in_time(spec: ModelSpec, opening: Awaitable[T]) -> T:
+    try:
+        return await asyncio.wait_for(opening, START_DEADLINE)
+    except TimeoutError as error:
+        raise ModelUnavailableError(f"{spec.text}: not ready after {START_DEADLINE:.0f} s") from error
 
 
 def count_engines(specs: Sequence[str | None]) -> int:

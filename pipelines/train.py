@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.console import Console
+from pipelines.serving import check_served
 from trainers.config import StageConfig
 from trainers.report import TrainingReport, read_report
 
@@ -14,9 +15,12 @@ _SHOWN = ("step", "epoch", "loss", "eval_loss", "rewards/margins", "learning_rat
 
 
 def train_stage(
-    run: Callable[..., Path], config: StageConfig, console: Console
+    run: Callable[..., Path], config: StageConfig, console: Console, *, check_vllm: bool = False
 ) -> tuple[dict[str, Any], str]:
-    """Runs a stage and returns its `training.json` and the same in a few lines."""
+    """Runs a stage and returns its `training.json` and the same in a few lines.
+
+    `check_vllm`: loads the model in vLLM as well and raises GateError where it answers otherwise.
+    """
 
     def show(values: dict[str, float]) -> None:
         console.note("  ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values))
@@ -25,7 +29,14 @@ def train_stage(
     report = read_report(folder)
     for warning in report.warnings:
         console.warn(warning)
-    return report.model_dump(mode="json"), _summary(report, folder)
+    result, text = report.model_dump(mode="json"), _summary(report, folder)
+    if check_vllm:
+        with console.step("comparing vLLM with transformers"):
+            merged = folder / "merged"
+            served = merged if merged.is_dir() else folder
+            result["vllm"] = check_served(served, reward=report.stage == "reward")
+        text += f"\nserved by vLLM, it differs by at most {result['vllm']['max_difference']:.2g}"
+    return result, text
 
 
 def _summary(report: TrainingReport, folder: Path) -> str:

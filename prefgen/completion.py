@@ -7,7 +7,7 @@ seam knows about retries, nothing below it knows about preferences.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
 from prefgen.messages import Json, Messages, as_dicts
@@ -97,6 +97,12 @@ class Capabilities:
 
     learnt: dict[str, str] = field(default_factory=dict)
     """Capabilities found missing in this run, with the provider's words; goes into the manifest."""
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """What the model does not do, with the words it was refused in where that was learnt."""
+        names = (field.name for field in fields(self) if field.name != "learnt")
+        return {name: self.learnt.get(name, "known") for name in names if getattr(self, name) is False}
 
     def lacks(self, name: str) -> bool:
         return getattr(self, name) is False
