@@ -7,8 +7,22 @@ from typing import Any
 
 from pipelines.charts import Chart, histogram
 from pipelines.findings import Example, Findings, Moments, Position
-from pipelines.markup import beside, clipped, facts, figure, many, number, percent, signed, table, text
+from pipelines.markup import (
+    beside,
+    clipped,
+    exactly,
+    facts,
+    figure,
+    many,
+    number,
+    percent,
+    signed,
+    table,
+    text,
+)
 from prefgen.judgment import logit, sigmoid
+
+_SPREAD = "\u00a0±\u00a0"
 
 
 def clarity(findings: Findings, config: Mapping[str, Any]) -> str:
@@ -22,7 +36,7 @@ def clarity(findings: Findings, config: Mapping[str, Any]) -> str:
         "1.1 is 3 to 1, 2.2 is 9 to 1. Bars are numbers of pairs."
     )
     by_confidence = (
-        f"The same as a probability; left of the line ({percent(threshold)}) pairs are dropped. It is the "
+        f"The same as a probability; left of the line ({exactly(threshold)}) pairs are dropped. It is the "
         "judge’s own certainty, not how often people agree with it."
     )
     return beside(
@@ -53,7 +67,7 @@ def lengths(findings: Findings) -> str:
 
 
 def _mean(moments: Moments, places: int = 0) -> str:
-    spread = "" if moments.sd is None else f" ± {number(moments.sd, places)}"
+    spread = "" if moments.sd is None else f"{_SPREAD}{number(moments.sd, places)}"
     return f"{number(moments.mean, places)}{spread}"
 
 
@@ -98,9 +112,10 @@ def _by_policy(by_policy: Mapping[str, Moments]) -> str:
 
 def position(position: Position) -> str:
     """Only where responses were shown side by side."""
-    if not position.decided:
+    lean = position.lean
+    if not position.decided and not lean.n:
         return ""
-    lean, rate = position.lean, percent(position.first / position.decided)
+    rate = percent(position.first / position.decided) if position.decided else "–"
     told = {"judgments that went to the response shown first": rate}
     how = "A judge without a liking for a position would be at 50%."
     if lean.n:
@@ -118,7 +133,7 @@ def position(position: Position) -> str:
 
 
 def _lean(lean: Moments) -> str:
-    return signed(lean.mean) + ("" if lean.sd is None else f" ± {number(lean.sd, 2)}")
+    return signed(lean.mean) + ("" if lean.sd is None else f"{_SPREAD}{number(lean.sd, 2)}")
 
 
 def examples(findings: Findings) -> str:

@@ -133,10 +133,24 @@ class Position:
 
 
 @dataclass(slots=True)
+class Planted:
+    """Known pairs of one kind: how many were tried, and for how many the known answer held."""
+
+    tried: int = 0
+    held: int = 0
+    margins: Moments = field(default_factory=Moments)
+
+    def add(self, row: Row) -> None:
+        self.tried += 1
+        self.held += row["correct"]
+        if row["margin"] is not None:
+            self.margins.add(row["margin"])
+
+
+@dataclass(slots=True)
 class Findings:
     """`margins` and `confidences` have two series: pairs kept, and pairs dropped for their margin.
-    `unscored`: distinct responses without a score, by why. `planted`: rows by kind. `constitution`: its
-    hash."""
+    `unscored`: distinct responses without a score, by why. `planted`: by kind. `constitution`: its hash."""
 
     margins: Tally = field(default_factory=lambda: Tally(1 / 64, series=2))
     confidences: Tally = field(default_factory=lambda: Tally(0.025, series=2))
@@ -148,7 +162,7 @@ class Findings:
     by_policy: dict[str, Moments] = field(default_factory=lambda: defaultdict(Moments))
     unscored: Counter[str] = field(default_factory=Counter)
     position: Position = field(default_factory=Position)
-    planted: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    planted: dict[str, Planted] = field(default_factory=lambda: defaultdict(Planted))
     constitution: str | None = None
 
     def add_kept(self, example: Example) -> None:
@@ -183,7 +197,7 @@ def find(run: RunDirectory, manifest: Mapping[str, Any]) -> Findings:
             findings.add_kept(_stored(row))
     _add_prompts(findings, run, manifest)
     for row in _rows(path / "planted.parquet"):
-        findings.planted[row["kind"]].append(row)
+        findings.planted[row["kind"]].add(row)
     _finish_examples(findings, path / "judgments.parquet")
     return findings
 
@@ -208,8 +222,10 @@ def _rule(manifest: Mapping[str, Any]) -> PairingRule:
 
 
 def _below(prompt: Prompt, sampled: Sampled, standing: Standing, rule: PairingRule) -> list[Preference]:
-    """Pairs that the confidence rule alone dropped: no table holds them, so pairing is done without it."""
-    lenient = replace(rule, min_confidence=0.5, max_pairs=len(sampled.distinct) ** 2)
+    """Pairs that were dropped for their margin: no table holds them, so pairing is done without that rule
+    and those that come after it."""
+    most = len(sampled.distinct) ** 2
+    lenient = replace(rule, min_confidence=0.5, max_pairs=most, max_similarity=1.0, max_length_gap=None)
     preferences = pair_up(prompt, sampled.distinct, standing, lenient).preferences
     return [item for item in preferences if item.confidence < rule.min_confidence]
 

@@ -77,6 +77,11 @@ def beside(*parts: str) -> str:
     return f'<div class="grid">{"".join(parts)}</div>'
 
 
+def exactly(share: float) -> str:
+    """A share that somebody chose, as a percentage."""
+    return f"{100 * share:.10g}%"
+
+
 def facts(values: Mapping[str, str], style: str = "facts") -> str:
     """Names and values; the values are HTML."""
     rows = (f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in values.items())

@@ -9,23 +9,24 @@ from string import Template
 from typing import Any
 
 from pipelines.figures import clarity, examples, lengths, position, scores
-from pipelines.findings import Findings, find
-from pipelines.markup import beside, facts, many, number, percent, signed, table, text
+from pipelines.findings import Findings, Planted, find
+from pipelines.markup import beside, exactly, facts, many, number, percent, signed, table, text
 from prefgen.run import RunDirectory
 
 _TEMPLATES = importlib.resources.files("pipelines") / "templates"
 _LOST = {
     "duplicates": "with the same text as another",
-    "fewer_than_two_candidates": "prompts with fewer than two responses to compare",
+    "fewer_than_two_candidates": "of the prompts had fewer than two responses",
     "margin": "below the confidence threshold",
-    "tie": "a tie",
-    "inconsistent": "judged against their own ranking",
+    "tie": "tied",
+    "inconsistent": "with a verdict against the ranking",
+    "unfinished": "with an empty or cut response",
     "judge_failure": "without a usable judgment",
     "near_identical": "nearly the same text twice",
     "chosen_truncated": "the better one was cut by the token limit",
     "chosen_empty": "the better one was empty",
     "length_gap": "too different in length",
-    "over_max_pairs": "more than the pairs allowed per prompt",
+    "over_max_pairs": "over the limit for one prompt",
 }
 _FAILURES = {
     "parse_failure": "the reply could not be read",
@@ -76,7 +77,7 @@ def _lead(manifest: Mapping[str, Any]) -> str:
     return (
         f"Responses written by {text(', '.join(config['policy']))}, {how} {text(judge)}. A pair says which "
         "of two responses to one prompt is better; it is kept when the judge is at least "
-        f"{percent(config['min_confidence'])} sure."
+        f"{exactly(config['min_confidence'])} sure."
     )
 
 
@@ -99,10 +100,7 @@ def _flow(findings: Findings, manifest: Mapping[str, Any]) -> str:
     lost = {key: n for key, n in counts["dropped"].items() if key != "fewer_than_two_candidates"}
     alone = counts["dropped"].get("fewer_than_two_candidates", 0)
     written, looked_at = counts["candidates"], counts["pairs"] + sum(lost.values())
-    asked = many(counts["judgments"], "judgment") + (
-        f" of {many(counts['comparisons'], 'comparison')}" if counts["comparisons"] else ""
-    )
-    judged = [asked, *_lost(findings.unscored)]
+    judged = [many(counts["judgments"], "judgment"), *_lost(findings.unscored)]
     steps = [
         _step(counts["prompts"], counts["prompts"], "prompts", []),
         _step(written, written, "responses written", [], start=True),
@@ -116,7 +114,7 @@ def _flow(findings: Findings, manifest: Mapping[str, Any]) -> str:
         _step(counts["pairs"], looked_at, "pairs kept", _lost(lost)),
     ]
     how = (
-        "Read from top to bottom: each line is what was left after a step, with what was lost at its right. "
+        "Read from top to bottom: each line is what was left after a step, with what was lost beside it. "
         "Bars compare the responses with all responses written, and the pairs with all pairs looked at."
     )
     return f'<ol class="flow">{"".join(steps)}</ol><p class="how">{how}</p>'
@@ -124,13 +122,11 @@ def _flow(findings: Findings, manifest: Mapping[str, Any]) -> str:
 
 def _step(count: int, base: int, what: str, notes: Sequence[str], start: bool = False) -> str:
     share = 100 * count / base if base else 0
-    bar = (
-        f'<span class="bar" aria-hidden="true"><span style="width:{share:.1f}%"></span></span>'
-        if base
-        else ""
-    )
+    filled = f'<span style="width:{share:.1f}%"></span>' if count else ""
+    bar = f'<span class="bar" aria-hidden="true">{filled}</span>' if base else ""
     first = ' class="start"' if start else ""
-    return f"<li{first}><b>{count:,}</b><div>{what}{bar}</div><small>{'; '.join(notes)}</small></li>"
+    lost = "".join(f"<span>{note}</span>" for note in notes)
+    return f"<li{first}><b>{count:,}</b><div>{what}{bar}</div><small>{lost}</small></li>"
 
 
 def _lost(counts: Mapping[str, int]) -> list[str]:
@@ -141,15 +137,17 @@ def _lost(counts: Mapping[str, int]) -> list[str]:
 def _planted(findings: Findings) -> str:
     if not findings.planted:
         return '<p class="how">No pairs with a known answer were planted in this run.</p>'
-    rows = []
-    for kind, results in findings.planted.items():
-        known = [row["margin"] for row in results if row["margin"] is not None]
-        mean = signed(sum(known) / len(known)) if known else "–"
-        right = sum(row["correct"] for row in results)
-        rows.append([text(_PLANTED.get(kind, kind)), f"{len(results):,}", f"{right:,}", mean])
+    rows = [
+        [text(_PLANTED.get(kind, kind)), f"{told.tried:,}", f"{told.held:,}", _mean_margin(told)]
+        for kind, told in findings.planted.items()
+    ]
     how = "Pairs whose answer is known go the same way as all others; a single wrong one stops the run."
     head = ("what must hold", "tried", "held", "mean margin")
     return f'{table("Planted pairs", head, rows)}<p class="how">{how}</p>'
+
+
+def _mean_margin(planted: Planted) -> str:
+    return signed(planted.margins.mean) if planted.margins.n else "–"
 
 
 def _failures(counts: Mapping[str, Any]) -> str:
@@ -175,13 +173,15 @@ def _making(findings: Findings, manifest: Mapping[str, Any]) -> str:
     config = manifest["config"]
     rule = {
         "pairs from each prompt": f"{text(config['strategy'])}, at most {config['max_pairs']:,}",
-        "confidence, at least": percent(config["min_confidence"]),
+        "confidence, at least": exactly(config["min_confidence"]),
         "seed": text(manifest["seed"]),
     }
     if config["judge"]:
-        rule = {"constitution": text(Path(config["constitution"]).name)} | rule
-        rule |= {"constitution, hash": text(findings.constitution or "unknown")}
-    rows = {f"{name} rows": _splits(splits) for name, splits in manifest["splits"].items()}
+        name, hashed = Path(config["constitution"]).name, findings.constitution or "unknown"
+        rule = {"constitution": text(name), "constitution, hash": text(hashed)} | rule
+    if manifest["expected_label_precision"] is not None:
+        rule["labels expected to be right"] = percent(manifest["expected_label_precision"])
+    rows = {f"{name.upper()} rows": _splits(splits) for name, splits in manifest["splits"].items()}
     models = "".join(f"<h3>{role}</h3>{facts(told)}" for role, told in _models(manifest["models"]))
     usage = f"<h3>Calls and time</h3>{facts(_usage(manifest))}"
     return beside(f"<div>{models}</div>", f"<div><h3>Rules</h3>{facts(rule | rows)}{usage}</div>")
@@ -212,6 +212,8 @@ def _usage(manifest: Mapping[str, Any]) -> dict[str, str]:
     told = {
         "calls paid": number(usage["requests"]),
         "calls answered by the ledger": number(usage["cached_requests"]),
+        "calls tried again": number(usage["retries"]),
+        "told to slow down, times": number(usage["rate_limited"]),
         "tokens read": number(usage["input_tokens"]),
         "tokens written": number(usage["output_tokens"]),
         "cost": "unknown" if cost is None else f"${number(cost, 2 if cost >= 1 or not cost else 4)}",

@@ -58,12 +58,12 @@ class Finishing:
         self._grace = grace
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def shield(self, call: Coroutine[Any, Any, T]) -> T:
-        """Awaits `call`; when the waiter is cancelled the call goes on."""
+    def shield(self, call: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Starts `call`; when whoever awaits it is cancelled the call goes on."""
         task = asyncio.create_task(call)
         self._running.add(task)
         task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        return asyncio.shield(task)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -139,6 +139,7 @@ class RecordedRewardModel:
 
     def __init__(self, model: RewardModel, ledger: Ledger, usage: Usage | None = None) -> None:
         self._model, self._ledger = model, ledger
+        self._finishing = Finishing()
         self.usage = usage or Usage()
         self.spec, self.identity = model.spec, model.identity
 
@@ -153,12 +154,16 @@ class RecordedRewardModel:
         if key in known:
             self.usage.cached_requests += 1
             return cast(float, known[key]["score"])
+        return await self._finishing.shield(self._pay(key, messages, response))
+
+    async def _pay(self, key: bytes, messages: Messages, response: str) -> float:
         score = await self._model.score(messages, response)
         self.usage.requests += 1
         await self._ledger.put(self.identity, {key: {"score": score}})
         return score
 
     async def aclose(self) -> None:
+        await self._finishing.wait()
         await self._model.aclose()
 
 

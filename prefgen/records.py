@@ -90,7 +90,7 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if text.strip():
-                yield Record(line, _as_object(path, line, _parse_json(path, line, text)))
+                yield Record(line, _as_object(path, line, _parse_json(path, line, text.rstrip("\r\n"))))
 
 
 def _parse_json(path: Path, line: int, text: str, expected: str = "one JSON object a line") -> Json:
@@ -169,7 +169,7 @@ def _csv_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, str
         raise InputError(
             path,
             f"broken CSV ({error})",
-            line=reader.line_num,
+            line=reader.reader.line_num,
             expected='fields with quotes, commas or line breaks in "…", quotes doubled',
         ) from error
 
@@ -189,8 +189,9 @@ def _read_parquet(path: Path) -> Iterator[Record]:
                 for values in batch.to_pylist():
                     row += 1
                     yield Record(row, values)
-        except pyarrow.ArrowException as error:
-            raise InputError(path, f"a broken Parquet file ({error})", line=row + 1) from error
+        except (pyarrow.ArrowException, OSError) as error:
+            what = str(error).partition("\n")[0]
+            raise InputError(path, f"a broken Parquet file ({what})", line=row + 1) from error
 
 
 def _read_text(path: Path) -> Iterator[Record]:

@@ -44,7 +44,7 @@ def validation_message(path: Path, error: ValidationError, model: type[BaseModel
             path,
             f"unknown field {where!r}",
             line=line,
-            expected=", ".join(known),
+            expected=None if near else ", ".join(known),
             fix=f"did you mean {near[0]!r}?" if near else "remove it",
         )
     message = fault["msg"].removeprefix("Value error, ")

@@ -67,6 +67,19 @@ def make_reward_model(
     return _save("LlamaForSequenceClassification", folder, seed, tokenizer, 512, 0.15, num_labels=labels)
 
 
+def save_adapter(base: Path, folder: Path) -> None:
+    """A random LoRA adapter over a model of `make_causal_lm`."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(
+        r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    torch.manual_seed(0)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
+
+
 def _save(
     architecture: str, folder: Path, seed: int, tokenizer: Any, context: int, std: float, **options: Any
 ) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from prefgen.messages import Json
 
 Answer: TypeAlias = str | Completion | Exception
 _FENCED = re.compile(r"<(?P<tag>response(?:_[AB])?-\w+)>\n(?P<text>.*?)\n</(?P=tag)>", re.DOTALL)
+_ANNOUNCED = re.compile(r"tags that end in (\w+)")
 _SLOT_BIAS = 0.5
 _TOPICS = ("plan", "cost", "risk", "time", "people", "tools", "limits", "tests", "goals", "checks")
 
@@ -88,12 +90,23 @@ def _write(request: CompletionRequest, sample: int) -> str:
 
 
 def _judge(request: CompletionRequest, sample: int) -> Completion:
-    shown = [match["text"] for match in _FENCED.finditer(request.messages[-1].content)]
+    """The same opinion in whatever form it is asked for: log-probabilities, a score, or a verdict line."""
+    shown = _shown(request.messages[0].content)
     richness = [len(set(text.lower().split())) for text in shown]
     odds = richness[0] - richness[1] + _SLOT_BIAS if len(shown) == 2 else richness[0] - 5.0
-    words = request.label_words or ("A", "B")
-    first, second = -math.log1p(math.exp(-odds)), -math.log1p(math.exp(odds))
-    return Completion(
-        words[0] if odds > 0 else words[1],
-        label_logprobs={words[0]: first, words[1]: second} if request.label_words else None,
-    )
+    words = request.label_words or (("A", "B") if len(shown) == 2 else ("yes", "no"))
+    winner = words[0] if odds > 0 else words[1]
+    if request.label_words:
+        first, second = -math.log1p(math.exp(-odds)), -math.log1p(math.exp(odds))
+        return Completion(winner, label_logprobs={words[0]: first, words[1]: second})
+    if request.schema is not None:
+        percent = round(100 / (1 + math.exp(-odds)), 1)
+        return Completion(json.dumps({"reason": "It says more.", f"percent_{words[0].lower()}": percent}))
+    return Completion(f"It says more.\nVerdict: {winner}")
+
+
+def _shown(question: str) -> list[str]:
+    """The responses a judge is shown. Tags with another ending than the announced one are their text."""
+    announced = _ANNOUNCED.search(question)
+    found = list(_FENCED.finditer(question))
+    return [match["text"] for match in found if announced is None or match["tag"].endswith(announced[1])]

@@ -200,9 +200,10 @@ class TransformersModel:
             raise UnsupportedParameterError("structured_output", f"{self.spec}: {words}")
         free = not (request.label_words or request.choices)
         prompt, opened = self._chat.prompt(request.messages, thinking=free)
-        if len(prompt) >= self._loaded.context:
+        room = self._loaded.context - 1
+        if len(prompt) > room:
             raise RequestRefusedError(
-                f"{self.spec}: the prompt has {len(prompt)} tokens, the model takes {self._loaded.context - 1}"
+                f"{self.spec}: the prompt has {len(prompt)} tokens, the model takes {room}"
             )
         labels = self._chat.label_ids(request.label_words)
         async with asyncio.TaskGroup() as group:

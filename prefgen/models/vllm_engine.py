@@ -11,6 +11,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -33,7 +34,8 @@ from prefgen.models.local import adapter_base, check_options, find_folder, weigh
 
 CPU_CONTEXT = 4096
 _GPU_SHARE = 0.9
-_LOG_LINES = 15
+_LOG_LINES = 8
+_NAMED_ERROR = re.compile(r"[\w.]*(?:Error|Exception): .+")
 _STARTING = threading.Lock()
 # vLLM reads these when it is imported and whenever it likes, so they stay set.
 _QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
@@ -119,8 +121,11 @@ async def start(
         log.unlink()
         raise
     except Exception as error:
+        shown = _tail(log)
+        if not shown:
+            log.unlink()
         raise ModelUnavailableError(
-            f"{spec}: vLLM cannot start it: {type(error).__name__}: {error}{_tail(log)}"
+            f"{spec}: vLLM cannot start it: {type(error).__name__}: {error}{shown}"
         ) from error
     return engine
 
@@ -261,7 +266,10 @@ def _end(pids: list[int]) -> None:
 
 
 def _tail(log: Path) -> str:
+    """The errors that the log names, the first being the cause, and its last lines."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     if not lines:
         return ""
-    return "\n  ".join([f"\nthe end of its log ({log}):", *lines[-_LOG_LINES:]])
+    named = dict.fromkeys(match[0] for match in map(_NAMED_ERROR.search, lines) if match)
+    head = f"\nfrom its log ({log}):"
+    return "\n  ".join([head, *list(named)[:3], "…", *lines[-_LOG_LINES:]])

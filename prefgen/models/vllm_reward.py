@@ -65,9 +65,10 @@ class VLLMRewardModel:
 
 def _refuse_adapter(spec: str, folder: Path | None) -> None:
     if adapter_base(folder) is not None:
+        merged = f"{folder}-merged"
         raise UsageError(
             f"{spec}: vLLM takes no reward model that is a LoRA adapter; use transformers/{folder}, or merge "
-            'it first:\n  python -c "from peft import AutoPeftModelForSequenceClassification as M; '
-            f"M.from_pretrained('{folder}', num_labels=1).merge_and_unload().save_pretrained('{folder}-merged')\""
-            f"\nand copy the tokenizer's files to {folder}-merged"
+            'it:\n  python -c "from peft import AutoPeftModelForSequenceClassification as M; '
+            f"M.from_pretrained('{folder}', num_labels=1).merge_and_unload().save_pretrained('{merged}')\"\n"
+            f"and copy the tokenizer's files to {merged}"
         )

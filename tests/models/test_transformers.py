@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tiny_models import NO_SYSTEM_TEMPLATE, make_causal_lm
+from tiny_models import NO_SYSTEM_TEMPLATE, make_causal_lm, save_adapter
 
 from prefgen.completion import CompletionRequest, Sampling
 from prefgen.errors import (
@@ -197,15 +197,3 @@ async def test_a_batch_that_fails_fails_each_of_its_items_and_no_other() -> None
     results = await asyncio.gather(*(batcher.submit(i) for i in (4, 3, 2, 1)), return_exceptions=True)
     await batcher.aclose()
     assert [type(result) for result in results] == [RequestRefusedError, RequestRefusedError, int, int]
-
-
-def save_adapter(base: Path, folder: Path) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    config = LoraConfig(
-        r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
-    )
-    torch.manual_seed(0)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 import pytest_asyncio
-from tiny_models import make_causal_lm
+from tiny_models import make_causal_lm, save_adapter
 
 from prefgen.completion import CompletionRequest, Sampling
 from prefgen.errors import ModelUnavailableError, RequestRefusedError, UsageError
@@ -75,7 +75,8 @@ async def test_label_logprobs_and_text_are_those_of_transformers(model: VLLMMode
             [reply.completions[0] for reply in await asyncio.gather(*map(m.complete, requests))]
             for m in (model, other)
         ]
-        assert [c.text for c in seen] == [c.text for c in expected]
+        # vLLM holds back the bytes of a character that the limit cut in two.
+        assert [c.text for c in seen] == [c.text.rstrip("\ufffd") for c in expected]
         for mine, theirs in zip(seen, expected, strict=True):
             assert mine.label_logprobs == pytest.approx(theirs.label_logprobs, abs=1e-2)
     await other.aclose()
@@ -110,6 +111,8 @@ async def test_an_answer_cut_by_the_limit_says_so(model: VLLMModel) -> None:
     reply = await model.complete(CompletionRequest(QUESTION, Sampling(max_tokens=3, temperature=0.0)))
     assert reply.completions[0].finish_reason == "length"
     assert reply.completions[0].output_tokens == 3
+    to_the_end = await model.complete(CompletionRequest(QUESTION, Sampling(max_tokens=9999, seed=1)))
+    assert to_the_end.completions[0].finish_reason in ("stop", "length")
 
 
 async def test_a_prompt_too_long_is_refused(model: VLLMModel) -> None:
@@ -131,10 +134,10 @@ async def test_a_repeated_prompt_is_read_from_the_prefix_cache(model: VLLMModel)
 
 
 async def test_a_cancelled_request_is_aborted_in_the_engine(model: VLLMModel) -> None:
-    sampling = Sampling(max_tokens=480, temperature=1.0)
+    sampling = Sampling(max_tokens=480, temperature=0.7, seed=1)
     task = asyncio.create_task(model.complete(CompletionRequest(QUESTION, sampling, tuple(range(20)))))
     await asyncio.sleep(0.3)
-    assert model._engine.llm.get_num_unfinished_requests() == 20
+    assert model._engine.llm.get_num_unfinished_requests() > 0
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -161,13 +164,23 @@ async def test_a_failed_start_says_why(folder: Path, tmp_path: Path) -> None:
         await open_vllm(str(folder), "vllm/x", {"max_model_len": 100_000})
 
 
-async def test_a_start_that_fails_in_the_engine_shows_the_end_of_its_log(tmp_path: Path) -> None:
+# What vLLM leaves open when it fails is closed by the collector.
+@pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")
+async def test_a_start_that_fails_in_the_engine_names_the_cause(tmp_path: Path) -> None:
     folder = make_causal_lm(tmp_path)
     (folder / "model.safetensors").write_bytes(b"not weights")
     before = _engine_processes()
-    with pytest.raises(ModelUnavailableError, match=r"(?s)the end of its log.*[Ss]afetensor"):
-        await open_vllm(str(folder), "vllm/x")
+    message = await _failed_start(folder)
+    assert "SafetensorError" in message
+    assert "from its log" in message
     assert _engine_processes() == before
+    gc.collect()
+
+
+async def _failed_start(folder: Path) -> str:
+    with pytest.raises(ModelUnavailableError) as caught:
+        await open_vllm(str(folder), "vllm/x")
+    return str(caught.value)
 
 
 async def test_after_closing_no_process_is_left(folder: Path) -> None:
@@ -184,19 +197,34 @@ async def test_after_closing_no_process_is_left(folder: Path) -> None:
 async def test_a_killed_parent_leaves_no_engine(folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(_PARENT)
-    command = [sys.executable, str(script), str(folder)]
+    engine, printed = await asyncio.to_thread(_kill_parent, [sys.executable, str(script), str(folder)])
+    assert engine, printed
+    assert printed == "", "the engine wrote to the terminal"
+    _, left = psutil.wait_procs(engine, timeout=10)
+    assert not left
+
+
+def _kill_parent(command: list[str]) -> tuple[list[psutil.Process], str]:
+    """The processes that a parent had when it was killed, and what it printed to standard error."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         assert parent.stderr is not None
-        pids = await asyncio.to_thread(parent.stdout.readline)
-        engine = [psutil.Process(int(pid)) for pid in pids.split()]
-        assert engine, parent.stderr.read()
+        engine = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         parent.send_signal(signal.SIGKILL)
-        assert parent.stderr.read() == "", "the engine wrote to the terminal"
-    deadline = time.monotonic() + 10
-    while any(process.is_running() for process in engine) and time.monotonic() < deadline:
-        await asyncio.sleep(0.1)
-    assert not [process for process in engine if process.is_running()]
+        return engine, parent.stderr.read()
+
+
+async def test_an_adapter_is_served_over_its_base(folder: Path, tmp_path: Path) -> None:
+    save_adapter(folder, tmp_path / "adapter")
+    request = CompletionRequest(QUESTION, GREEDY, label_words=("A", "B"))
+    found = []
+    for model in (
+        await open_vllm(str(tmp_path / "adapter"), "vllm/x"),
+        await open_transformers(str(tmp_path / "adapter"), "transformers/x"),
+    ):
+        found.append((await model.complete(request)).completions[0].label_logprobs)
+        await model.aclose()
+    assert found[0] == pytest.approx(found[1], abs=1e-2)
 
 
 def _engine_processes() -> set[int]:

@@ -341,13 +341,17 @@ def train_judge(
     rows = [judge_rows(tokenizer, principles, template, example) for example in held_out]
     quiz = Quiz.of(tokenizer, "Reply")
 
+    asked = template.replace("{{principle}}", principles["accurate"])
+
     def lesson(easy: bool) -> Tensor:
-        asked = template.partition("{{principle}}")[0]
-        pairs = [comparison(rng, easy) for _ in range(2 * schedule.batch)]
-        texts = [asked.replace("{{prompt}}", told).replace("{{response}}", reply) for told, reply in pairs]
-        ids = pad([chat(tokenizer, text) for text in texts], tokenizer.pad_token_id)
+        lines = [comparison(rng, easy) for _ in range(2 * schedule.batch)]
+        texts = [asked.replace("{{prompt}}", told).replace("{{response}}", reply) for told, reply, _ in lines]
+        rows = [chat(tokenizer, text) for text in texts]
+        ids = pad(rows, tokenizer.pad_token_id)
         hidden = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
-        return quiz.loss(ids, hidden, model.lm_head)
+        logits = model.lm_head(hidden[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])])
+        wanted = torch.tensor([quiz.yes if same else quiz.no for _, _, same in lines])
+        return quiz.loss(ids, hidden, model.lm_head) + cross_entropy(logits, wanted)
 
     def loss_at(step: int) -> Tensor:
         if step < 0.3 * schedule.steps:
@@ -375,12 +379,13 @@ def train_judge(
     return model
 
 
-def comparison(rng: random.Random, easy: bool) -> tuple[str, str]:
-    """A message and a reply that only names slots, each with even odds the customer's or another's."""
+def comparison(rng: random.Random, easy: bool) -> tuple[str, str, bool]:
+    """A message, a reply that only names slots, and whether all are the customer's, as in one half."""
     case, other = sample_case(rng, "train"), sample_case(rng, "train")
-    slots = {slot: getattr(rng.choice((case, other)), slot) for slot in ("name", "product", "order")}
-    told = echo(case) if easy else sample_prompt(rng, case)
-    return told, echo(Case(case.intent, **slots))
+    same = rng.random() < 0.5
+    choices = (case,) if same else (case, other)
+    reply = Case(case.intent, *(getattr(rng.choice(choices), slot) for slot in ("name", "product", "order")))
+    return echo(case) if easy else sample_prompt(rng, case), echo(reply), reply == case
 
 
 def judge_rows(
@@ -459,7 +464,7 @@ def train_reward(
     def loss_at(step: int) -> Tensor:
         if step < 0.35 * schedule.steps:
             easy = step < 0.25 * schedule.steps
-            ids, hidden = read([comparison(rng, easy) for _ in range(2 * schedule.batch)])
+            ids, hidden = read([comparison(rng, easy)[:2] for _ in range(2 * schedule.batch)])
             return quiz.loss(ids, hidden, model.quiz_head)
         pairs = [sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)]
         ids, hidden = read([(e.prompt, e.reply) for side in zip(*pairs, strict=True) for e in side])
@@ -508,6 +513,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Pat
     """Write bf16 weights, configuration and tokenizer."""
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     print(f"{folder.name}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB")
 
 

@@ -1,0 +1,188 @@
+"""The pairwise judge: what it shows, in which order, under which principles, and how failures are kept."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from making import PROMPT, candidate, recorded
+
+from judges.asking import Asking
+from judges.constitution import SHIPPED, Constitution, Principle, load_constitution
+from judges.pairwise import PairwiseJudge, PrincipleMode
+from judges.pointwise import PointwiseJudge
+from judges.reward_model import RewardJudge
+from prefgen.candidate import Candidate
+from prefgen.completion import Completion, CompletionRequest
+from prefgen.errors import DeadlineError, RequestRefusedError
+from prefgen.judgment import JudgeFailure, JudgeResult, Judgment
+from prefgen.ledger import Ledger
+from prefgen.messages import Messages
+from prefgen.models.scripted import ScriptedModel
+from prefgen.recorded import RecordedRewardModel
+from prefgen.verdicts import settle
+
+RULES = Constitution(
+    id="x",
+    principles=(Principle(id="clear", text="Be clear.", weight=3), Principle(id="kind", text="Be kind.")),
+)
+THREE = [candidate("alpha", 0), candidate("beta", 1), candidate("gamma", 2)]
+
+
+def shown(request: CompletionRequest) -> tuple[str, str]:
+    text = request.messages[0].content
+    return tuple(text.partition(f"<response_{side}-")[2].split("\n")[1] for side in "AB")  # type: ignore[return-value]
+
+
+def alphabetical(request: CompletionRequest, sample: int) -> Completion:
+    """Prefers what comes first in the alphabet by 2, and what is shown first by 1."""
+    first, second = shown(request)
+    odds = (2 if first < second else -2) + 1
+    a, b = -math.log1p(math.exp(-odds)), -math.log1p(math.exp(odds))
+    return Completion("A", label_logprobs={"A": a, "B": b})
+
+
+async def judged(
+    tmp_path: Path, model: ScriptedModel, mode: PrincipleMode = "all", both: bool = True
+) -> list[JudgeResult]:
+    with recorded(model, tmp_path / "l") as behind:
+        judge = PairwiseJudge(behind, RULES, Asking(), principles=mode, both_orders=both)
+        return await judge.judge(PROMPT, THREE)
+
+
+async def test_every_pair_in_both_orders_with_the_slot_taken_out(tmp_path: Path) -> None:
+    model = ScriptedModel(alphabetical)
+    results = await judged(tmp_path, model)
+    assert Counter(shown(request) for request in model.calls) == Counter(
+        {(x.text, y.text): 1 for x in THREE for y in THREE if x != y}
+    )
+    standing = settle([item.id for item in THREE], results)
+    assert standing.margin(THREE[0].id, THREE[2].id) == pytest.approx(2.0)
+    assert standing.margin(THREE[2].id, THREE[1].id) == pytest.approx(-2.0)
+    by_order = {item.provenance.order: item.log_odds for item in results if isinstance(item, Judgment)}
+    assert by_order == {"ab": pytest.approx(3.0), "ba": pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize(("mode", "calls"), [("all", 6), ("sample", 6), ("each", 12)])
+async def test_principles(tmp_path: Path, mode: PrincipleMode, calls: int) -> None:
+    model = ScriptedModel(alphabetical)
+    results = await judged(tmp_path, model, mode)
+    assert len(results) == len(model.calls) == calls
+    named = [result.provenance.principle for result in results]
+    assert (set(named) == {None}) == (mode == "all")
+    for request, result in zip(model.calls, results, strict=True):
+        text = request.messages[0].content
+        for principle in RULES.principles:
+            expected = result.provenance.principle in (None, principle.id)
+            assert (principle.text in text) == expected
+
+
+async def test_a_sampled_principle_is_one_for_both_orders(tmp_path: Path) -> None:
+    results = await judged(tmp_path, ScriptedModel(alphabetical), "sample")
+    by_pair: dict[tuple[str, str | None], set[str | None]] = {}
+    for result in results:
+        by_pair.setdefault((result.a_id, result.b_id), set()).add(result.provenance.principle)
+    assert all(len(principles) == 1 for principles in by_pair.values())
+
+
+async def test_one_order(tmp_path: Path) -> None:
+    model = ScriptedModel(alphabetical)
+    await judged(tmp_path, model, both=False)
+    assert len(model.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(RequestRefusedError("400: no"), "api_error"), (DeadlineError("late"), "timeout")]
+)
+async def test_a_failed_call_is_a_result(tmp_path: Path, error: Exception, status: str) -> None:
+    results = await judged(tmp_path, ScriptedModel(lambda request, sample: error))
+    assert {(result.status, result.raw) for result in results if isinstance(result, JudgeFailure)} == {
+        (status, str(error))
+    }
+    assert len(results) == 6
+
+
+async def test_provenance_names_everything_that_decided(tmp_path: Path) -> None:
+    (first, *_) = await judged(tmp_path, ScriptedModel(alphabetical))
+    found = first.provenance
+    assert (found.judge, found.served, found.constitution) == ("scripted/test", "scripted/test", RULES.hash)
+    assert found.evidence == "logprobs"
+    assert len(found.template) == 16
+    assert len(found.ledger_key or "") == 64
+
+
+def test_weights_are_shares() -> None:
+    assert RULES.weights == {"clear": 0.75, "kind": 0.25}
+    assert RULES.as_list() == "1. Be clear.\n2. Be kind."
+
+
+def test_the_hash_follows_what_decides_and_not_the_title() -> None:
+    assert RULES.model_copy(update={"title": "new"}).hash == RULES.hash
+    other = Constitution(id="x", principles=(RULES.principles[0],))
+    assert other.hash != RULES.hash
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_constitutions(name: str) -> None:
+    found = load_constitution(name)
+    assert found.id == name
+    assert sum(found.weights.values()) == pytest.approx(1)
+
+
+async def test_pointwise_asks_each_principle_of_each_response(tmp_path: Path) -> None:
+    """P(yes) .8 for clear and .5 for kind: .75 log 4 + .25 * 0."""
+
+    def answer(request: CompletionRequest, sample: int) -> Completion:
+        yes = 0.8 if "Be clear." in request.messages[0].content else 0.5
+        return Completion("yes", label_logprobs={"yes": math.log(yes), "no": math.log(1 - yes)})
+
+    with recorded(ScriptedModel(answer), tmp_path / "l") as behind:
+        judge = PointwiseJudge(behind, RULES, Asking())
+        results = await judge.judge(PROMPT, THREE)
+    assert len(results) == 6
+    scores = settle([item.id for item in THREE], results, judge.weights).scores
+    assert list(scores.values()) == pytest.approx([0.75 * math.log(4)] * 3)
+
+
+class Rewards:
+    spec = identity = "vllm/reward"
+
+    def __init__(self, scores: dict[str, float | Exception]) -> None:
+        self._scores = scores
+        self.calls = 0
+
+    async def score(self, messages: Messages, response: str) -> float:
+        self.calls += 1
+        score = self._scores[response]
+        if isinstance(score, Exception):
+            raise score
+        return score
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def reward(tmp_path: Path, model: Rewards, candidates: list[Candidate]) -> list[JudgeResult]:
+    with Ledger(tmp_path / "l") as ledger:
+        return await RewardJudge(RecordedRewardModel(model, ledger)).judge(PROMPT, candidates)
+
+
+async def test_the_difference_of_rewards_is_the_margin(tmp_path: Path) -> None:
+    model = Rewards({"alpha": 1.5, "beta": -0.5, "gamma": 0.0})
+    results = await reward(tmp_path, model, THREE)
+    standing = settle([item.id for item in THREE], results)
+    assert standing.margin(THREE[0].id, THREE[1].id) == 2.0
+    await reward(tmp_path, model, THREE)
+    assert model.calls == 3
+
+
+async def test_rewards_that_are_none(tmp_path: Path) -> None:
+    model = Rewards({"alpha": math.nan, "beta": RequestRefusedError("400"), "gamma": math.inf})
+    results = await reward(tmp_path, model, THREE)
+    assert [result.status for result in results if isinstance(result, JudgeFailure)] == [
+        "parse_failure",
+        "api_error",
+        "parse_failure",
+    ]

@@ -1,0 +1,350 @@
+"""report.html: its numbers, and that nothing in it can do harm or reach out."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from running import FAKES, Runner, some_prompts
+
+from pipelines.charts import Chart, Tally, histogram
+from pipelines.generate_config import GenerateConfig
+from pipelines.markup import clipped, percent, plain, signed
+from pipelines.outcome import Pairing
+from pipelines.publish import Publisher, finish_run
+from prefgen.candidate import Candidate
+from prefgen.judgment import JudgeFailure, JudgeResult, Judgment, Provenance
+from prefgen.messages import user
+from prefgen.planted import PlantedResult
+from prefgen.prompt import Prompt
+from prefgen.rows import CarriedColumns
+from prefgen.run import RunDirectory
+from prefgen.sampling import Sampled
+
+_VOID = {"meta", "path", "rect"}
+_HOSTILE = (
+    "<script>alert(1)</script></style></title><img src=x onerror=alert(2)>"
+    "\x1b[31mred\x1b[0m\x1b]8;;http://evil.example\x07link\x00\x9b\u202e &amp; \"' $title ${style} {{x}}"
+)
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its tags, attributes and visible text."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.source = source
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text: list[str] = []
+        self.feed(source)
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data.strip())
+
+    @property
+    def words(self) -> str:
+        return " ".join(part.replace("\u00a0", " ") for part in self.text if part)
+
+
+def said(
+    prompt: str, a: Candidate, b: Candidate | None, odds: float | None, order: Any = None, raw: str = ""
+) -> JudgeResult:
+    """A judgment with these log-odds, or a failure for None."""
+    told = Provenance("test/judge", "served", "t", "c0ffee", None, order, None, "score")
+    other = None if b is None else b.id
+    if odds is None:
+        return JudgeFailure(prompt, a.id, other, "parse_failure", told, raw)
+    return Judgment(prompt, a.id, other, odds, told, raw)
+
+
+Made = tuple[Prompt, Sampled, Sequence[JudgeResult]]
+
+
+def versus(
+    name: str, odds: tuple[float | None, float | None], lengths: tuple[int, int] = (30, 10), raw: str = ""
+) -> Made:
+    """One prompt, two responses, and the log-odds that the first wins in the orders ab and ba."""
+    a, b = (Candidate(name, letter * n, f"test/{letter}", 0) for letter, n in zip("xy", lengths, strict=True))
+    results = [said(name, a, b, value, order, raw) for value, order in zip(odds, ("ab", "ba"), strict=True)]
+    return Prompt(name, user(f"Question {name}?")), Sampled((a, b)), results
+
+
+def publish(
+    folder: Path,
+    made: Sequence[Made],
+    planted: Sequence[PlantedResult] = (),
+    models: Mapping[str, Any] | None = None,
+    usage: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Page:
+    """A run directory of what was made, by the code that makes all of them; its report."""
+    given = {"judge": "test/judge"} | options
+    config = GenerateConfig(prompts=Path("p.jsonl"), out=folder, policy=("test/x", "test/y"), **given)
+    with RunDirectory.start(folder, config.model_dump(mode="json")) as run:
+        publisher = Publisher(run, config.format, CarriedColumns())
+        for prompt, sampled, results in made:
+            outcome = Pairing(config.rule).outcome(prompt, sampled, results, planted)
+            publisher.append(outcome)
+        publisher.publish_tables()
+        entry = {"spec": "test/judge", "served": "judge-2026", "capabilities_missing": {"logprobs": "no"}}
+        manifest = {
+            "prefgen_version": "1.2.3",
+            "config": config.model_dump(mode="json"),
+            "seed": 7,
+            "models": models or {"policy": [{"spec": "test/x", "served": "x-1"}], "judge": entry},
+            "weights": {},
+            "usage": usage or _usage(cost_usd=None),
+            "expected_label_precision": None,
+            "timings": {"sample_and_judge": 300.0},
+        }
+        finish_run(publisher, config.test_share, manifest)
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def _usage(**values: Any) -> dict[str, Any]:
+    names = ("requests", "cached_requests", "input_tokens", "output_tokens", "retries", "rate_limited")
+    return dict.fromkeys(names, 0) | {"cost_usd": 0.0} | values
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Five prompts: two pairs kept, one below the threshold, one failed, one with the same answer twice."""
+    alone = Candidate("p5", "same", "test/x", 0), Candidate("p5", "same", "test/y", 0)
+    made = [
+        versus("p1", (3.0, 1.0), (30, 10)),
+        versus("p2", (2.0, 2.0), (20, 30)),
+        versus("p3", (1.0, -0.6)),
+        versus("p4", (1.0, None)),
+        (Prompt("p5", user("Again?")), Sampled(alone, {alone[1].id: alone[0].id}), []),
+    ]
+    planted = [
+        PlantedResult("empty", "p1", True, True, 2.0),
+        PlantedResult("identical", "p1", False, True, None),
+    ]
+    return publish(tmp_path_factory.mktemp("runs") / "run", made, planted)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "2 preference pairs from 5 prompts",
+        # The funnel: 10 written; p5's second is a duplicate; p4 has no verdict and p5 no rival.
+        "10 responses written 9 distinct 1 with the same text as another",
+        "6 judged 7 judgments 3 not judged, or the judge failed",
+        "4 pairs looked at 1 of the prompts had fewer than two responses",
+        "2 pairs kept 1 without a usable judgment 1 below the confidence threshold",
+        # 30 and 20 characters against 10 and 30: SDs √50 and √200, d = 5 / √125.
+        "chosen, mean length 25 ± 7 rejected, mean length 20 ± 14",
+        "chosen is the longer one 50% chosen is the shorter one 50%",
+        "Cohen’s d +0.45",
+        # p1 ±1, p2 ±1, p3 ±0.1.
+        "test/x 3 0.70 ± 0.52 test/y 3 −0.70 ± 0.52",
+        # b = 1, 0 and 0.8; p3's orders disagree; 5 of 7 judgments went to what was shown first.
+        "shown first 71.4% same verdict in both orders 66.7%",
+        "log-odds +0.60 ± 0.53 a toss-up would go to the response shown first 64.6%",
+        "3 questions asked in both orders",
+        "a response must not lose to an empty one 5 5 +2.00",
+        "a response against itself must not become a pair 5 5 –",
+        "judging: the reply could not be read 1 12.5% of the calls",
+        "margin +2.00, confidence 88.1%",
+        "Dropped, nearest to the threshold margin +0.20, confidence 55% Prompt Question p3?",
+        "answered as judge-2026 found missing logprobs",
+        "constitution helpful-honest-harmless constitution, hash c0ffee",
+        "cost unknown",
+        "writing and judging 5.0 min",
+    ],
+)
+def test_numbers_are_the_hand_worked_ones(page: Page, words: str) -> None:
+    assert words in page.words
+
+
+def test_bars_count_the_pairs(page: Page) -> None:
+    """Two margins of 2.0 kept and one of 0.2 dropped, told in the bars' tips."""
+    assert "2 kept, 0 dropped by the threshold" in page.words
+    assert "0 kept, 1 dropped by the threshold" in page.words
+
+
+def test_nothing_is_loaded_and_nothing_runs(page: Page) -> None:
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "a"} & set(page.tags)
+    assert not {"src", "href", "srcset", "xlink:href", "action", "data"} & {
+        name for name, _ in page.attributes
+    }
+    style = re.search(r"<style>(.*?)</style>", page.source, re.DOTALL)
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+
+
+def test_can_be_read_by_a_machine(page: Page) -> None:
+    levels = [int(tag[1]) for tag in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    names = dict(page.attributes)
+    assert names["lang"] == "en"
+    assert page.source.count('role="img" aria-label="') == page.source.count('<svg viewBox="0 0 400') == 4
+    assert page.tags.count("table") == page.tags.count("caption") == page.tags.count("thead")
+
+
+def test_hostile_text_is_inert(tmp_path: Path) -> None:
+    a = Candidate("p1", f"{_HOSTILE} first", _HOSTILE, 0)
+    b = Candidate("p1", f"{_HOSTILE * 30} second", "other", 0)
+    results = [said("p1", a, b, odds, order, _HOSTILE) for odds, order in ((3.0, "ab"), (1.0, "ba"))]
+    failed = JudgeFailure("p1", a.id, b.id, _HOSTILE, results[0].provenance)  # type: ignore[arg-type]
+    made = [
+        (Prompt("p1", user(_HOSTILE)), Sampled((a, b), failures=(_HOSTILE,)), results),
+        (Prompt("p2", user(_HOSTILE)), Sampled((a, b)), [failed]),
+    ]
+    models = {_HOSTILE: {"spec": _HOSTILE, "served": _HOSTILE, "capabilities_missing": {_HOSTILE: _HOSTILE}}}
+    page = publish(tmp_path / "run", made, models=models, constitution=_HOSTILE, judge=_HOSTILE)
+    assert not {"script", "img"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert page.source.count("</style>") == page.source.count("</title>", 0, 500) == 1
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]|\\[31m|http://evil.example", page.source)
+    assert "<script>alert(1)</script>" in page.words
+    assert "$title ${style} {{x}}" in page.words
+
+
+def _pointwise(name: str, scores: tuple[float | None, float | None]) -> Made:
+    a, b = (Candidate(name, letter * 9, f"test/{letter}", 0) for letter in "xy")
+    told = [said(name, item, None, value) for item, value in zip((a, b), scores, strict=True)]
+    return Prompt(name, user("Question?")), Sampled((a, b)), told
+
+
+_EMPTY = (Prompt("p1", user("Question?")), Sampled((), failures=("timeout", "api_error")), ())
+_REWARD = {"reward_model": {"spec": "openai/rm@http://127.0.0.1:1", "served": "rm"}}
+_DEGENERATE: dict[str, tuple[list[Made], dict[str, Any], str]] = {
+    "no pair": ([versus("p1", (0.1, 0.1))], {}, "Nothing to show: this run kept no pair."),
+    "one pair": ([versus("p1", (2.0, 2.0))], {"test_share": 0}, "1 preference pair from 1 prompt"),
+    "empty test": (
+        [versus("p1", (2.0, 2.0)), versus("p2", (2.0, 2.0))],
+        {"test_share": 0},
+        "2 train, 0 test",
+    ),
+    "only ties": ([versus("p1", (0.0, 0.0))], {}, "shown first – same verdict in both orders 100%"),
+    "one order": (
+        [(lambda made: (*made[:2], made[2][:1]))(versus("p1", (2.0, 2.0)))],
+        {"both_orders": False},
+        "judgments that went to the response shown first 100%",
+    ),
+    "pointwise": ([_pointwise("p1", (3.0, 1.0))], {"judging": "pointwise"}, "margin +2.00, confidence 88.1%"),
+    "reward model": (
+        [_pointwise("p1", (1e6, -1e6))],
+        {"judge": None, "reward_model": "openai/rm@http://127.0.0.1:1", "models": _REWARD},
+        "scored by the reward model openai/rm@http://127.0.0.1:1",
+    ),
+    "standard format": ([versus("p1", (2.0, 2.0))], {"format": "standard"}, "Chosen, 30 characters"),
+    "failures only": ([versus("p1", (None, None))], {}, "100% of the calls gave no usable answer"),
+    "no responses": ([_EMPTY], {}, "writing: no answer in time 1"),
+    "no prompts": ([], {}, "0 preference pairs from 0 prompts"),
+}
+
+
+@pytest.mark.parametrize("case", _DEGENERATE)
+def test_degenerate_runs_render(tmp_path: Path, case: str) -> None:
+    made, options, words = _DEGENERATE[case]
+    page = publish(tmp_path / "run", made, **options)
+    assert words in page.words
+    assert not re.search(r"\b(nan|inf|None|NaN)\b", page.source)
+    assert ("Does the position" in page.words) == (
+        case not in {"pointwise", "reward model"} and "shown first" in page.words
+    )
+
+
+def test_reasons_are_shown_where_the_judge_wrote_them(tmp_path: Path) -> None:
+    raw = '{"reason": "The first one names a date and a person.", "percent_a": 90}'
+    page = publish(tmp_path / "run", [versus("p1", (2.0, 2.0), raw=raw)])
+    assert (
+        "The judge, shown the chosen response first, as A The first one names a date and a person."
+        in page.words
+    )
+    assert "percent_a" not in page.words
+
+
+def test_long_texts_fold(tmp_path: Path) -> None:
+    page = publish(tmp_path / "run", [versus("p1", (2.0, 2.0), (20_000, 10))])
+    assert "show all 20,000 characters" in page.words
+    assert "[… 12,000 more characters]" in page.words
+    assert len(page.source) < 40_000
+
+
+def test_command_writes_the_same_report_again(tmp_path: Path, prefgen: Runner) -> None:
+    run = tmp_path / "run"
+    prompts = some_prompts(tmp_path / "p.jsonl")
+    assert prefgen("generate", prompts, *FAKES, "--out", run, "--strategy", "all", "--quiet").code == 0
+    before = (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    assert prefgen("report", run, "--quiet").code == 0
+    assert (run / "report.html").read_text() == before
+    dropped = [int(n) for n in re.findall(r"(\d+) dropped by the threshold</title>", before)]
+    assert f"{sum(dropped) // 2:,} below the confidence threshold" in before
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1), st.sampled_from([1.0, 1 / 64, 0.025]))
+def test_a_tally_counts_everything_in_few_bins(values: list[float], width: float) -> None:
+    tally = Tally(width)
+    for value in values:
+        tally.add(value)
+    assert tally.n == len(values)
+    assert tally.high - tally.low < tally.most
+    slack = 1e-6 * tally.width
+    assert tally.low * tally.width <= min(values) + slack
+    assert max(values) - slack <= (tally.high + 1) * tally.width
+    assert "nan" not in histogram(tally, Chart("t", "x"))
+
+
+def test_a_tally_is_a_histogram() -> None:
+    draw = random.Random(3)
+    values = [draw.gauss(2, 5) for _ in range(2000)]
+    tally = Tally(1 / 64)
+    for value in values:
+        tally.add(value)
+    edges = np.arange(tally.low, tally.high + 2) * tally.width
+    expected, _ = np.histogram(values, edges)
+    assert [tally.bins[0][place] for place in range(tally.low, tally.high + 1)] == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0, "0%"), (1e-5, "under 0.1%"), (0.5, "50%"), (0.99999, "over 99.9%"), (1, "100%")]
+)
+def test_only_all_is_called_all(share: float, shown: str) -> None:
+    assert percent(share) == shown
+
+
+def test_small_pieces() -> None:
+    assert [signed(value) for value in (None, 0.001, -0.001, 1.5, -1.5)] == [
+        "–",
+        "0.00",
+        "0.00",
+        "+1.50",
+        "−1.50",
+    ]
+    assert plain("a\x1b[1;31mb\x1b[0m\tc\r\nd\x00") == "ab\tc\nd"
+    assert "(empty)" in clipped(" \x00 ")
