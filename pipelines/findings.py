@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipelines.charts import Tally
 from pipelines.generate_config import PairingConfig
+from pipelines.stored import stored
 from prefgen.candidate import Candidate
 from prefgen.judgment import JudgeResult, Judgment
 from prefgen.pairing import PairingRule, pair_up
@@ -203,9 +204,6 @@ def find(run: RunDirectory, manifest: Mapping[str, Any]) -> Findings:
 
 
 def _add_prompts(findings: Findings, run: RunDirectory, manifest: Mapping[str, Any]) -> None:
-    # Not above: what reads a run can also publish one, and publishing writes this report.
-    from pipelines.pair import stored
-
     wanted = "margin" in manifest["counts"]["dropped"]
     for prompt, sampled, results in stored(run):
         standing = settle([item.id for item in sampled.distinct], results, manifest["weights"])

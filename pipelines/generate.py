@@ -12,10 +12,12 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from judges.constitution import load_constitution
 from judges.judge import Judge
 from pipelines.console import Console
 from pipelines.generate_config import RUN_OPTIONS, GenerateConfig
@@ -214,12 +216,14 @@ def finish(
     manifest = {
         "prefgen_version": __version__,
         "command": "generate",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "seed": config.seed,
         "models": {
             "policy": [roles.served(spec) for spec in config.policy],
             "judge" if config.judge else "reward_model": roles.served(judge_spec),
         },
+        "constitution": _constitution(config),
         "weights": dict(weights),
         "inputs": inputs.hashes,
         "planted": {"checked": len(publisher.planted), "wrong": 0},
@@ -229,6 +233,13 @@ def finish(
         "environment": environment(),
     }
     return finish_run(publisher, config.test_share, manifest)
+
+
+def _constitution(config: GenerateConfig) -> dict[str, str] | None:
+    if config.judge is None:
+        return None
+    constitution = load_constitution(config.constitution)
+    return {"id": constitution.id, "hash": constitution.hash}
 
 
 def check_gates(config: GenerateConfig, publisher: Publisher) -> None:

@@ -106,8 +106,7 @@ class Publisher:
         self.counts.duplicates += len(sampled.duplicate_of)
         self.counts.failures.update(f"sampling_{status}" for status in sampled.failures)
         for item in sampled.candidates:
-            row = {key: value for key, value in asdict(item).items() if key != "text"}
-            row |= {
+            row = asdict(item) | {
                 "candidate_id": item.id,
                 "prompt": as_dicts(prompt.messages),
                 "response": item.text,

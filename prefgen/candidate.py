@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefgen.messages import content_hash
 
@@ -20,10 +20,11 @@ class Candidate:
     seed: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    id: str = field(init=False)
 
-    @property
-    def id(self) -> str:
-        return content_hash([self.prompt_id, self.policy, self.sample, self.text])
+    def __post_init__(self) -> None:
+        name = content_hash([self.prompt_id, self.policy, self.sample, self.text])
+        object.__setattr__(self, "id", name)
 
     @property
     def truncated(self) -> bool:

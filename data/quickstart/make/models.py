@@ -135,8 +135,13 @@ def chat(tokenizer: PreTrainedTokenizerFast, prompt: str, reply: str | None = No
 # ----------------------------------------------------------------------------------------------- one learner
 
 
-def new_config(tokenizer: PreTrainedTokenizerFast, width: int, inner: int, layers: int) -> LlamaConfig:
-    """A small Llama with heads of 32 (the least that vLLM's CPU attention takes) and untied embeddings."""
+def new_config(
+    tokenizer: PreTrainedTokenizerFast, width: int, inner: int, layers: int, theta: float = 1e4
+) -> LlamaConfig:
+    """A small Llama with heads of 32 (the least that vLLM's CPU attention takes) and untied embeddings.
+
+    A higher `theta` (base of the rotary positions) makes two equal words look alike at any distance.
+    """
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -147,6 +152,7 @@ def new_config(tokenizer: PreTrainedTokenizerFast, width: int, inner: int, layer
         head_dim=32,
         max_position_embeddings=512,
         initializer_range=0.06,
+        rope_parameters={"rope_type": "default", "rope_theta": theta},
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -335,7 +341,7 @@ def train_judge(
     """Learn to compare words in short texts first, then to answer yes or no on all principles at once."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    model = LlamaForCausalLM(new_config(tokenizer, width=192, inner=512, layers=4))
+    model = LlamaForCausalLM(new_config(tokenizer, width=192, inner=512, layers=4, theta=1e6))
     seek_alike(model)
     held_out = [sample_example(random.Random(seed + 1 + item), "check", BALANCED) for item in range(200)]
     rows = [judge_rows(tokenizer, principles, template, example) for example in held_out]
@@ -343,19 +349,21 @@ def train_judge(
 
     asked = template.replace("{{principle}}", principles["accurate"])
 
-    def lesson(easy: bool) -> Tensor:
-        lines = [comparison(rng, easy) for _ in range(2 * schedule.batch)]
+    def lesson(done: float) -> Tensor:
+        lines = [comparison(rng, easy=done < 0.22, alike=0.0 if done < 0.12 else 0.4) for _ in range(32)]
         texts = [asked.replace("{{prompt}}", told).replace("{{response}}", reply) for told, reply, _ in lines]
         rows = [chat(tokenizer, text) for text in texts]
         ids = pad(rows, tokenizer.pad_token_id)
         hidden = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
+        if done < 0.12:
+            return quiz.loss(ids, hidden, model.lm_head)
         logits = model.lm_head(hidden[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])])
         wanted = torch.tensor([quiz.yes if same else quiz.no for _, _, same in lines])
         return quiz.loss(ids, hidden, model.lm_head) + cross_entropy(logits, wanted)
 
     def loss_at(step: int) -> Tensor:
-        if step < 0.3 * schedule.steps:
-            return lesson(easy=step < 0.2 * schedule.steps)
+        if step < 0.35 * schedule.steps:
+            return lesson(step / schedule.steps)
         batch = [
             rng.choice(samples) if rng.random() < 0.4 else sample_example(rng, "train", BALANCED)
             for _ in range(schedule.batch)
@@ -379,11 +387,14 @@ def train_judge(
     return model
 
 
-def comparison(rng: random.Random, easy: bool) -> tuple[str, str, bool]:
-    """A message, a reply that only names slots, and whether all are the customer's, as in one half."""
+def comparison(rng: random.Random, easy: bool, alike: float) -> tuple[str, str, bool]:
+    """A message, a reply that only names slots, and whether all three slots are the customer's.
+
+    They are with odds of `alike`; else each is the customer's or another's with even odds. `easy` makes the
+    message as short as the reply.
+    """
     case, other = sample_case(rng, "train"), sample_case(rng, "train")
-    same = rng.random() < 0.5
-    choices = (case,) if same else (case, other)
+    choices = (case,) if rng.random() < alike else (case, other)
     reply = Case(case.intent, *(getattr(rng.choice(choices), slot) for slot in ("name", "product", "order")))
     return echo(case) if easy else sample_prompt(rng, case), echo(reply), reply == case
 
@@ -442,7 +453,7 @@ def train_reward(
     """Learn to compare words as the judge does, then Bradley-Terry on pairs of one simulated annotator."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    config = new_config(tokenizer, width=128, inner=320, layers=4)
+    config = new_config(tokenizer, width=128, inner=320, layers=4, theta=1e6)
     config.num_labels = 1
     model = LlamaForSequenceClassification(config)
     seek_alike(model)
@@ -464,7 +475,7 @@ def train_reward(
     def loss_at(step: int) -> Tensor:
         if step < 0.35 * schedule.steps:
             easy = step < 0.25 * schedule.steps
-            ids, hidden = read([comparison(rng, easy)[:2] for _ in range(2 * schedule.batch)])
+            ids, hidden = read([comparison(rng, easy, alike=0.0)[:2] for _ in range(2 * schedule.batch)])
             return quiz.loss(ids, hidden, model.quiz_head)
         pairs = [sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)]
         ids, hidden = read([(e.prompt, e.reply) for side in zip(*pairs, strict=True) for e in side])
@@ -541,7 +552,7 @@ def main() -> None:
     report("policy greedy", sample_policy(policy, tokenizer, cases[:250], options.seed, greedy=True))
 
     judge = train_judge(
-        tokenizer, principles, template, samples, schedule(options.effort, 1500, 16, 2e-3), options.seed
+        tokenizer, principles, template, samples, schedule(options.effort, 1300, 16, 2e-3), options.seed
     )
     save(judge, tokenizer, options.out / "judge")
     reward = train_reward(tokenizer, weights, samples, schedule(options.effort, 900, 16, 2e-3), options.seed)

@@ -1,0 +1,56 @@
+"""A finished run read back: candidates and judgments, prompt by prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from prefgen.candidate import Candidate
+from prefgen.judgment import JudgeFailure, JudgeResult, Judgment, Provenance
+from prefgen.messages import parse_messages
+from prefgen.prompt import Prompt
+from prefgen.run import RunDirectory
+from prefgen.sampling import Sampled
+from prefgen.tables import read_table
+
+_PROVENANCE = ("judge", "served", "template", "constitution", "principle", "order", "ledger_key", "evidence")
+
+
+def stored(source: RunDirectory) -> Iterator[tuple[Prompt, Sampled, list[JudgeResult]]]:
+    """Candidates and judgments of a run, prompt by prompt, a chunk of each table in memory.
+
+    Both tables stand in the order of the prompts; a prompt without judgments is absent from the second.
+    """
+    judgments = groupby(read_table(source.path / "judgments.parquet"), itemgetter("prompt_id"))
+    waiting = next(judgments, None)
+    candidates = groupby(read_table(source.path / "candidates.parquet"), itemgetter("prompt_id"))
+    for prompt_id, group in candidates:
+        rows = list(group)
+        results: list[JudgeResult] = []
+        if waiting is not None and waiting[0] == prompt_id:
+            results = [_result(row) for row in waiting[1]]
+            waiting = next(judgments, None)
+        prompt = Prompt(prompt_id, parse_messages(rows[0]["prompt"]), json.loads(rows[0]["columns"]))
+        duplicates = {row["candidate_id"]: row["duplicate_of"] for row in rows if row["duplicate_of"]}
+        yield prompt, Sampled(tuple(_candidate(row) for row in rows), duplicates), results
+
+
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        prompt_id=row["prompt_id"],
+        text=row["response"],
+        **{name: row[name] for name in ("policy", "sample", "finish_reason", "n_tokens", "seed")},
+        temperature=row["temperature"],
+        top_p=row["top_p"],
+    )
+
+
+def _result(row: Mapping[str, Any]) -> JudgeResult:
+    provenance = Provenance(**{name: row[name] for name in _PROVENANCE})
+    ids = {name: row[name] for name in ("prompt_id", "a_id", "b_id")}
+    if row["status"] == "ok":
+        return Judgment(**ids, log_odds=row["log_odds"], provenance=provenance, raw=row["raw"])
+    return JudgeFailure(**ids, status=row["status"], provenance=provenance, raw=row["raw"])
