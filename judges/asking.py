@@ -109,20 +109,22 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`result`: the reading, or why there is none. `key`: ledger key of the (first) reply."""
+    """`result`: the reading, or why there is none. `key`: ledger key of the (first) reply.
+    `cost_usd`: of all replies to this question, those read from the ledger included."""
 
     result: Reading | Unreadable
     evidence: Evidence
     raw: str
     served: str = ""
     key: str | None = None
+    cost_usd: float | None = None
 
 
 async def ask(model: RecordedModel, question: Question, asking: Asking) -> Answer:
     """Asks until a reply can be read or the asks are used up; never raises CallError."""
     evidence = best_evidence(model.capabilities) if asking.evidence == "auto" else asking.evidence
     request = question.request(evidence, asking)
-    answer = Answer(Unreadable("api_error"), evidence, "")
+    answer = Answer(Unreadable("api_error"), evidence, "", cost_usd=model.usage.cost(0, 0))
     for _ in range(asking.asks):
         try:
             reply = await model.complete(request)
@@ -134,11 +136,21 @@ async def ask(model: RecordedModel, question: Question, asking: Asking) -> Answe
                 return await ask(model, question, asking)
         raw = _raw(reply.completions)
         key = model.key(request, request.samples[0]).hex()
-        answer = Answer(question.read(evidence, reply.completions), evidence, raw, reply.served, key)
+        cost = _sum(answer.cost_usd, _cost(model, reply.completions))
+        answer = Answer(question.read(evidence, reply.completions), evidence, raw, reply.served, key, cost)
         if isinstance(answer.result, Reading):
             return answer
         request = _again(request, reply.completions[0])
     return answer
+
+
+def _cost(model: RecordedModel, completions: tuple[Completion, ...]) -> float | None:
+    tokens_in = sum(completion.input_tokens or 0 for completion in completions)
+    return model.usage.cost(tokens_in, sum(completion.output_tokens or 0 for completion in completions))
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def _has_none(completion: Completion) -> bool:

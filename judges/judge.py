@@ -39,5 +39,5 @@ def record(
     b_id = None if b is None else b.id
     if isinstance(answer.result, Reading):
         odds, coverage = sign * answer.result.log_odds, answer.result.coverage
-        return Judgment(prompt.id, a.id, b_id, odds, provenance, answer.raw, coverage)
-    return JudgeFailure(prompt.id, a.id, b_id, answer.result.status, provenance, answer.raw)
+        return Judgment(prompt.id, a.id, b_id, odds, provenance, answer.raw, coverage, answer.cost_usd)
+    return JudgeFailure(prompt.id, a.id, b_id, answer.result.status, provenance, answer.raw, answer.cost_usd)

@@ -86,12 +86,11 @@ def look_over(config: GenerateConfig) -> Inputs:
     for prompt in read_prompts(config.prompts):
         carried.see(prompt.columns)
         count += 1
-    files = {"prompts": config.prompts}
-    constitution = Path(config.constitution)
-    if config.judge is not None and constitution.is_file():
-        files["constitution"] = constitution
+    files = [config.prompts]
+    if config.judge is not None and Path(config.constitution).is_file():
+        files.append(Path(config.constitution))
     if config.judge_template is not None:
-        files["judge_template"] = config.judge_template
+        files.append(config.judge_template)
     return Inputs(count, carried, sha256_of(files))
 
 
@@ -212,17 +211,13 @@ def finish(
     if counts.failures:
         run.ended_owing()
     check_gates(config, publisher)
-    judge_spec = config.judge or config.reward_model or ""
     manifest = {
         "prefgen_version": __version__,
         "command": "generate",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "seed": config.seed,
-        "models": {
-            "policy": [roles.served(spec) for spec in config.policy],
-            "judge" if config.judge else "reward_model": roles.served(judge_spec),
-        },
+        "models": _models(config, roles),
         "constitution": _constitution(config),
         "weights": dict(weights),
         "inputs": inputs.hashes,
@@ -232,7 +227,29 @@ def finish(
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
     }
+    warn_about(publisher, roles.console, planned=config.planted)
     return finish_run(publisher, config.test_share, manifest)
+
+
+def warn_about(publisher: Publisher, console: Console, *, planned: int) -> None:
+    """What came out strangely, though nothing in it is wrong."""
+    if planned and not publisher.planted:
+        console.warn(
+            "no planted pair could be made: the first prompts have no finished answer of five words; "
+            "raise --planted to look further"
+        )
+    if not publisher.counts.pairs:
+        dropped = ", ".join(f"{name} {count}" for name, count in publisher.counts.dropped.most_common())
+        console.warn(f"no pair is clear enough; dropped: {dropped or 'none'}")
+
+
+def _models(config: GenerateConfig, roles: Roles) -> dict[str, Any]:
+    """One entry for each role; further policies are `policy_2`, `policy_3` and so on."""
+    names = ["policy", *(f"policy_{number}" for number in range(2, len(config.policy) + 1))]
+    entries = {name: roles.served(spec) for name, spec in zip(names, config.policy, strict=True)}
+    if config.reward_model is not None:
+        return entries | {"reward_model": roles.served(config.reward_model, reward=True)}
+    return entries | {"judge": roles.served(config.judge or "")}
 
 
 def _constitution(config: GenerateConfig) -> dict[str, str] | None:

@@ -16,9 +16,10 @@ import click
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from prefgen.errors import UsageError
+from prefgen.errors import InputError, UsageError
 from prefgen.yamlfile import read_yaml, validation_message
 
+_FLAGS = {"resume": "resume", "overwrite": "overwrite", "quiet": "quiet", "json": "as_json"}
 C = TypeVar("C", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +34,11 @@ def options_of(config: type[BaseModel], *, skip: tuple[str, ...] = ()) -> Callab
             if name not in skip:
                 function = _option(name, config.model_fields[name])(function)
         return click.option(
-            "--config", type=click.Path(path_type=Path), help="YAML file with options of this command."
+            "--config",
+            type=click.Path(path_type=Path),
+            is_eager=True,
+            callback=_flags_from,
+            help="YAML file with options of this command.",
         )(function)
 
     return decorate
@@ -48,6 +53,8 @@ def build(config: type[C], given: dict[str, Any]) -> C:
     typed = {name: value for name, value in given.items() if value is not None and value != ()}
     values = read_yaml(path) if path is not None else {}
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
+    for name in _FLAGS.keys() - config.model_fields.keys():
+        values.pop(name, None)
     for name, value in values.items():
         # One model needs no list in YAML, as it needs none on the command line.
         if isinstance(value, str) and name in config.model_fields and _is_list(config.model_fields[name]):
@@ -65,6 +72,17 @@ def build(config: type[C], given: dict[str, Any]) -> C:
         raise UsageError(
             f"{_shown(name)}: {message} (seen: {fault['input']!r})" if name else message
         ) from error
+
+
+def _flags_from(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Lets the file set the flags that belong to the command rather than to its config object."""
+    if path is not None:
+        values = {str(name): value for name, value in read_yaml(path).items()}
+        for name in _FLAGS:
+            if not isinstance(values.get(name, False), bool):
+                raise InputError(path, f"{name} is not true or false", seen=values[name])
+        context.default_map = {flag: values[name] for name, flag in _FLAGS.items() if name in values}
+    return path
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[F], F]:

@@ -217,6 +217,7 @@ def finish_run(publisher: Publisher, test_share: float, manifest: Mapping[str, A
     whole = {**manifest, "counts": counts_json(counts), "splits": publisher.splits}
     write_card(run, whole)
     write_report(run, whole)
+    (run.path / ".work").rmdir()
     run.write_json("manifest.json", whole)
     return whole
 
@@ -248,12 +249,12 @@ def environment(packages: Iterable[str] = _PACKAGES) -> dict[str, Any]:
     return {"python": platform.python_version(), "platform": platform.platform(), "packages": found}
 
 
-def sha256_of(paths: Mapping[str, Path]) -> dict[str, str]:
+def sha256_of(paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 by path as the user wrote it."""
     import hashlib
 
     hashes: dict[str, str] = {}
-    for name, path in paths.items():
+    for path in paths:
         with path.open("rb") as file:
-            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes

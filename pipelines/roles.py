@@ -19,6 +19,7 @@ from prefgen.recorded import RecordedModel, RecordedRewardModel, Usage
 
 Price = tuple[float, float]
 T = TypeVar("T")
+_REWARD = "reward:"
 START_DEADLINE = 3600.0
 """Seconds a model may take to start, its download included."""
 
@@ -51,8 +52,8 @@ class Roles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.budget.close()
-        for text in [*self._open]:
-            await asyncio.shield(self.close(text))
+        for name in [*self._open]:
+            await asyncio.shield(self._close(name))
 
     async def model(self, text: str) -> RecordedModel:
         """The model of a spec, opened at first use. Raises as `prefgen.models.open_model`."""
@@ -70,19 +71,22 @@ class Roles:
     async def reward_model(self, text: str) -> RecordedRewardModel:
         """The reward model of a spec, opened at first use. Raises as `prefgen.models.open_reward_model`."""
         spec = ModelSpec.parse(text, REWARD_PROVIDERS)
-        known = self._open.get(spec.text)
+        known = self._open.get(_REWARD + spec.text)
         if known is not None and isinstance(known.model, RecordedRewardModel):
             return known.model
         with self.console.step(f"starting {spec.text}"):
             adapter = await _in_time(spec, open_reward_model(spec.text, self._options(spec), self.engines))
         engine = EngineRewardModel(adapter, self.limits, self.budget)
         model = RecordedRewardModel(engine, self.ledger, self._usage(spec))
-        self._open[spec.text] = _Opened(model, engine.engine)
+        self._open[_REWARD + spec.text] = _Opened(model, engine.engine)
         return model
 
     async def close(self, text: str) -> None:
         """Ends one model; its usage still counts."""
-        opened = self._open.pop(ModelSpec.parse(text).text)
+        await self._close(ModelSpec.parse(text).text)
+
+    async def _close(self, name: str) -> None:
+        opened = self._open.pop(name)
         self._closed.append(opened)
         await opened.model.aclose()
 
@@ -115,9 +119,9 @@ class Roles:
             "rate_limited": sum(opened.engine.rate_limited for opened in self._all),
         }
 
-    def served(self, spec: str) -> dict[str, Any]:
+    def served(self, text: str, *, reward: bool = False) -> dict[str, Any]:
         """A model's entry in the manifest: as asked for, as served, and what it turned out not to do."""
-        model = self._open[ModelSpec.parse(spec).text].model
+        model = self._open[(_REWARD if reward else "") + ModelSpec.parse(text).text].model
         entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
         if isinstance(model, RecordedModel):
             entry["served"] = ", ".join(sorted(model.served)) or model.identity

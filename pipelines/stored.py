@@ -51,6 +51,7 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
 def _result(row: Mapping[str, Any]) -> JudgeResult:
     provenance = Provenance(**{name: row[name] for name in _PROVENANCE})
     ids = {name: row[name] for name in ("prompt_id", "a_id", "b_id")}
+    told = {"raw": row["raw"], "cost_usd": row["cost"]}
     if row["status"] == "ok":
-        return Judgment(**ids, log_odds=row["log_odds"], provenance=provenance, raw=row["raw"])
-    return JudgeFailure(**ids, status=row["status"], provenance=provenance, raw=row["raw"])
+        return Judgment(**ids, log_odds=row["log_odds"], provenance=provenance, **told)
+    return JudgeFailure(**ids, status=row["status"], provenance=provenance, **told)

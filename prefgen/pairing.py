@@ -24,6 +24,8 @@ from prefgen.verdicts import Standing
 
 Strategy = Literal["best-worst", "best-random", "best-2sigma", "all"]
 KTOLabels = Literal["pairs", "threshold"]
+_TIE = 1e-9
+"""Log-odds below this are rounding of an exact tie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def _objection(
         return "chosen_truncated"
     if better.empty:
         return "chosen_empty"
-    if margin == 0:
+    if abs(margin) < _TIE:
         return "tie"
     if margin < 0:
         return "inconsistent"

@@ -40,9 +40,13 @@ class Usage:
 
     @property
     def cost_usd(self) -> float | None:
+        return self.cost(self.input_tokens, self.output_tokens)
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float | None:
+        """US dollars for so many tokens at this model's price."""
         if self.price_in is None or self.price_out is None:
             return None
-        return (self.input_tokens * self.price_in + self.output_tokens * self.price_out) / 1e6
+        return (input_tokens * self.price_in + output_tokens * self.price_out) / 1e6
 
     def add(self, completions: Iterable[Completion]) -> None:
         self.requests += 1

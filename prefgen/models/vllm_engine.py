@@ -87,17 +87,26 @@ class LocalEngine:
         if self.llm is None:
             return
         llm, self.llm = self.llm, None
-        handler = llm.output_handler
+        await _stop_reading(llm)
         try:
             await asyncio.to_thread(llm.shutdown)
         finally:
             await asyncio.to_thread(_end, self._pids)
-            if handler is not None:
-                await asyncio.wait([handler])
             # vLLM closes its sockets by a callback on this loop, and leaves the context open.
             await asyncio.sleep(0)
             llm.engine_core.resources.ctx.destroy(linger=0)
             self.log.unlink(missing_ok=True)
+
+
+async def _stop_reading(llm: Any) -> None:
+    """Ends the task that reads the engine's outputs, which else reports the end as a failure, and with
+    an error those who still wait for one."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if llm.output_handler is not None:
+        llm.output_handler.cancel()
+        await asyncio.wait([llm.output_handler])
+    llm.output_processor.propagate_error(EngineDeadError())
 
 
 async def start(

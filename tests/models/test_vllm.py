@@ -183,13 +183,20 @@ async def _failed_start(folder: Path) -> str:
     return str(caught.value)
 
 
-async def test_after_closing_no_process_is_left(folder: Path) -> None:
+async def test_after_closing_no_process_is_left(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = _engine_processes()
     model = await open_vllm(str(folder), "vllm/x")
     assert _engine_processes() > before
+    sampling = Sampling(max_tokens=480, temperature=0.7, seed=1)
+    waiting = asyncio.create_task(model.complete(CompletionRequest(QUESTION, sampling, tuple(range(40)))))
+    await asyncio.sleep(0.3)
+    capfd.readouterr()
     for _ in range(2):
         await model.aclose()
+    assert capfd.readouterr() == ("", "")
     assert _engine_processes() == before
+    with pytest.raises(ModelUnavailableError, match="died"):
+        await waiting
     with pytest.raises(ModelUnavailableError, match="closed"):
         await model.complete(CompletionRequest(QUESTION))
 

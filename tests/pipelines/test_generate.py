@@ -101,7 +101,8 @@ def test_the_manifest_says_what_is_there(finished: Path) -> None:
     pairs = [row for split in ("train", "test") for row in rows(finished / "dpo" / f"{split}.parquet")]
     labelled = [row for split in ("train", "test") for row in rows(finished / "kto" / f"{split}.parquet")]
     assert (len(pairs), len(labelled)) == (counts["pairs"], counts["kto_rows"])
-    (checksum,) = manifest["inputs"].values()
+    ((path, checksum),) = manifest["inputs"].items()
+    assert path.endswith(".jsonl")
     assert len(checksum) == 64
 
 
@@ -241,10 +242,8 @@ def test_several_policies(prefgen: Runner, tmp_path: Path, monkeypatch: pytest.M
         "--out", tmp_path / "run", "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert [entry["spec"] for entry in done.result["models"]["policy"]] == [
-        "scripted/writer",
-        "scripted/poet",
-    ]
+    models = done.result["models"]
+    assert [models[role]["spec"] for role in ("policy", "policy_2")] == ["scripted/writer", "scripted/poet"]
     assert {row["policy"] for row in rows(tmp_path / "run" / "candidates.parquet")} == {
         "scripted/writer",
         "scripted/poet",

@@ -16,6 +16,8 @@ from typing import Any
 
 from running import FAKES, files, process, rows, some_prompts
 
+from prefgen.run import RunDirectory
+
 CONCURRENCY = 4
 # The command line, with a note on disk of every call that is sent.
 DRIVER = textwrap.dedent(
@@ -145,14 +147,11 @@ def test_ctrl_c_can_be_resumed_and_says_so(tmp_path: Path) -> None:
 
 def test_two_runs_cannot_write_one_directory(tmp_path: Path) -> None:
     some_prompts(tmp_path / "p.jsonl", 6)
-    first = start(tmp_path)
-    wait_for(first, tmp_path, 3)
-    second = start(tmp_path, "--resume")
-    _, err = second.communicate(timeout=60)
+    with RunDirectory.start(tmp_path / "run", {"held": "by this test"}):
+        second = start(tmp_path, "--resume")
+        _, err = second.communicate(timeout=60)
     assert second.returncode == 2
     assert "being written by another process" in err
-    first.kill()
-    first.communicate()
 
 
 def test_a_full_disk_ends_with_a_message_and_can_be_resumed(tmp_path: Path) -> None:

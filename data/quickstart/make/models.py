@@ -347,27 +347,23 @@ def train_judge(
     rows = [judge_rows(tokenizer, principles, template, example) for example in held_out]
     quiz = Quiz.of(tokenizer, "Reply")
 
-    asked = template.replace("{{principle}}", principles["accurate"])
-
-    def lesson(done: float) -> Tensor:
-        lines = [comparison(rng, easy=done < 0.22, alike=0.0 if done < 0.12 else 0.4) for _ in range(32)]
-        texts = [asked.replace("{{prompt}}", told).replace("{{response}}", reply) for told, reply, _ in lines]
-        rows = [chat(tokenizer, text) for text in texts]
-        ids = pad(rows, tokenizer.pad_token_id)
+    def lesson() -> Tensor:
+        batch = [comparison(rng, even=True) for _ in range(2 * schedule.batch)]
+        filled = [fill(template.partition("{{principle}}")[0], example) for example in batch]
+        ids = pad([chat(tokenizer, text) for text in filled], tokenizer.pad_token_id)
         hidden = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
-        if done < 0.12:
-            return quiz.loss(ids, hidden, model.lm_head)
-        logits = model.lm_head(hidden[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])])
-        wanted = torch.tensor([quiz.yes if same else quiz.no for _, _, same in lines])
-        return quiz.loss(ids, hidden, model.lm_head) + cross_entropy(logits, wanted)
+        return quiz.loss(ids, hidden, model.lm_head)
+
+    def example() -> Example:
+        kind = rng.choices(("own", "fresh", "comparison"), (4, 4, 2))[0]
+        if kind == "own":
+            return rng.choice(samples)
+        return sample_example(rng, "train", BALANCED) if kind == "fresh" else comparison(rng, even=False)
 
     def loss_at(step: int) -> Tensor:
-        if step < 0.35 * schedule.steps:
-            return lesson(step / schedule.steps)
-        batch = [
-            rng.choice(samples) if rng.random() < 0.4 else sample_example(rng, "train", BALANCED)
-            for _ in range(schedule.batch)
-        ]
+        if step < 0.25 * schedule.steps:
+            return lesson()
+        batch = [example() for _ in range(schedule.batch)]
         questions = [judge_rows(tokenizer, principles, template, example) for example in batch]
         hidden, ends, ids = read_questions(model, tokenizer, questions)
         wanted = [quiz.yes if trait in e.traits else quiz.no for e in batch for trait in TRAITS]
@@ -387,24 +383,32 @@ def train_judge(
     return model
 
 
-def comparison(rng: random.Random, easy: bool, alike: float) -> tuple[str, str, bool]:
-    """A message, a reply that only names slots, and whether all three slots are the customer's.
+def comparison(rng: random.Random, *, even: bool) -> Example:
+    """A reply to compare with its message: each slot is the customer's or, with even odds, another's.
 
-    They are with odds of `alike`; else each is the customer's or another's with even odds. `easy` makes the
-    message as short as the reply.
+    Short texts and whole ones are mixed, since what is learned on short ones alone is lost on longer ones.
+    Unless `even`, all slots are the customer's in a good part of the replies.
     """
     case, other = sample_case(rng, "train"), sample_case(rng, "train")
-    choices = (case,) if rng.random() < alike else (case, other)
-    reply = Case(case.intent, *(getattr(rng.choice(choices), slot) for slot in ("name", "product", "order")))
-    return echo(case) if easy else sample_prompt(rng, case), echo(reply), reply == case
+    choices = (case, other) if even or rng.random() < 0.6 else (case,)
+    told = Case(case.intent, *(getattr(rng.choice(choices), slot) for slot in ("name", "product", "order")))
+    prompt = echo(case) if rng.random() < 0.5 else sample_prompt(rng, case)
+    whole = rng.random() < 0.3
+    reply = sample_reply(rng, told, sample_traits(rng, BALANCED) | {"accurate"}) if whole else echo(told)
+    return Example(case, prompt, reply, traits_of(case, reply))
 
 
 def judge_rows(
     tokenizer: PreTrainedTokenizerFast, principles: dict[str, str], template: str, example: Example
 ) -> list[list[int]]:
     """The judge's question about one reply, once for each principle, as token ids."""
-    filled = template.replace("{{prompt}}", example.prompt).replace("{{response}}", example.reply)
+    filled = fill(template, example)
     return [chat(tokenizer, filled.replace("{{principle}}", principles[trait])) for trait in TRAITS]
+
+
+def fill(template: str, example: Example) -> str:
+    """The judge's template with the message and the reply in it."""
+    return template.replace("{{prompt}}", example.prompt).replace("{{response}}", example.reply)
 
 
 def read_questions(
@@ -474,8 +478,8 @@ def train_reward(
 
     def loss_at(step: int) -> Tensor:
         if step < 0.35 * schedule.steps:
-            easy = step < 0.25 * schedule.steps
-            ids, hidden = read([comparison(rng, easy, alike=0.0)[:2] for _ in range(2 * schedule.batch)])
+            batch = [comparison(rng, even=True) for _ in range(2 * schedule.batch)]
+            ids, hidden = read([(example.prompt, example.reply) for example in batch])
             return quiz.loss(ids, hidden, model.quiz_head)
         pairs = [sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)]
         ids, hidden = read([(e.prompt, e.reply) for side in zip(*pairs, strict=True) for e in side])
