@@ -53,5 +53,7 @@ def _result(row: Mapping[str, Any]) -> JudgeResult:
     ids = {name: row[name] for name in ("prompt_id", "a_id", "b_id")}
     told = {"raw": row["raw"], "cost_usd": row["cost"]}
     if row["status"] == "ok":
-        return Judgment(**ids, log_odds=row["log_odds"], provenance=provenance, **told)
+        return Judgment(
+            **ids, log_odds=row["log_odds"], provenance=provenance, coverage=row["coverage"], **told
+        )
     return JudgeFailure(**ids, status=row["status"], provenance=provenance, **told)

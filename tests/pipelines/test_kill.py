@@ -147,7 +147,7 @@ def test_ctrl_c_can_be_resumed_and_says_so(tmp_path: Path) -> None:
 
 def test_two_runs_cannot_write_one_directory(tmp_path: Path) -> None:
     some_prompts(tmp_path / "p.jsonl", 6)
-    with RunDirectory.start(tmp_path / "run", {"held": "by this test"}):
+    with RunDirectory.start(tmp_path / "killed", {"held": "by this test"}):
         second = start(tmp_path, "--resume")
         _, err = second.communicate(timeout=60)
     assert second.returncode == 2
