@@ -65,15 +65,25 @@ class Answers:
 
 
 async def quickstart(
-    out: Path, console: Console, *, seed: int = 0, resume: bool = False, overwrite: bool = False
+    out: Path,
+    console: Console,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    home: Path | None = None,
 ) -> dict[str, Any]:
-    """Runs everything into `out` and returns what it found. Raises RunDirectoryError, GateError."""
+    """Runs everything into `out` and returns what it found.
+
+    `home`: the folder with config, texts and models, by default the embedded one. Raises
+    RunDirectoryError, GateError.
+    """
     check_directory(out, resume=resume, overwrite=overwrite)
     if resume and all((out / name).exists() for name in RESULTS):
         console.note(f"{out} is complete; these are its results")
         return load_results(out)
     started = time.monotonic()
-    home = asset("quickstart")
+    home = home or asset("quickstart")
     settings = QuickstartFile.model_validate(read_yaml(home / "config.yaml"))
     config = generate_config(settings, home, out, seed)
     out.mkdir(parents=True, exist_ok=True)
