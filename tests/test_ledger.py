@@ -59,7 +59,7 @@ async def test_another_run_finds_the_answer(tmp_path: Path) -> None:
         before = await behind.complete(request())
     with recorded(second, tmp_path / "l") as behind:
         assert await behind.complete(request()) == before
-    assert second.calls == []
+    assert not second.calls
 
 
 async def test_two_more_samples_cost_two(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ async def test_a_call_in_flight_is_kept_when_its_waiter_is_cancelled(tmp_path: P
     again = counting()
     with recorded(again, tmp_path / "l") as behind:
         assert (await behind.complete(request())).completions[0].text == "late"
-    assert again.calls == []
+    assert not again.calls
 
 
 async def test_many_writes_at_once_are_all_there(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
@@ -29,7 +30,7 @@ _TOPICS = ("plan", "cost", "risk", "time", "people", "tools", "limits", "tests",
 
 
 class ScriptedModel:
-    """A `Model` that answers from `answer(request, sample)`; `calls` holds every request it got."""
+    """A `Model` that answers from `answer(request, sample)`; `calls` holds the last thousand requests."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class ScriptedModel:
         self._answer, self._latency = answer, latency
         self.spec = self.identity = spec
         self.capabilities = capabilities or Capabilities(logprobs=True, structured_output=True, n=True)
-        self.calls: list[CompletionRequest] = []
+        self.calls: deque[CompletionRequest] = deque(maxlen=1000)
 
     async def complete(self, request: CompletionRequest) -> Reply:
         self.calls.append(request)

@@ -215,12 +215,22 @@ def sample_example(rng: random.Random, pool: Pool, share: dict[str, float]) -> E
     return Example(case, sample_prompt(rng, case), sample_reply(rng, case, traits), traits)
 
 
+def read(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, position: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The hidden states behind the last layer and behind the middle one, both normalised."""
+    trunk = model.model
+    states = trunk(input_ids=ids, attention_mask=mask, position_ids=position, output_hidden_states=True)
+    return states.last_hidden_state, trunk.norm(states.hidden_states[len(trunk.layers) // 2])
+
+
 @dataclass(frozen=True)
 class Quiz:
     """Asks at each name, product and order code of a reply whether it stands in the customer's message.
 
     Asked right where the word stands, this teaches the comparison that "accurate" needs; a verdict alone, one
-    bit for a whole reply, never gets a model this small to compare two words.
+    bit for a whole reply, hardly gets a model this small to compare two words. The answer is wanted in the
+    middle layer, so that the layers above are left to gather the answers into a verdict.
     """
 
     slots: Tensor
@@ -351,8 +361,8 @@ def train_judge(
         batch = [comparison(rng, even=True) for _ in range(2 * schedule.batch)]
         filled = [fill(template.partition("{{principle}}")[0], example) for example in batch]
         ids = pad([chat(tokenizer, text) for text in filled], tokenizer.pad_token_id)
-        hidden = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
-        return quiz.loss(ids, hidden, model.lm_head)
+        _, middle = read(model, ids, ids != tokenizer.pad_token_id)
+        return quiz.loss(ids, middle, model.lm_head)
 
     def example() -> Example:
         kind = rng.choices(("own", "fresh", "comparison"), (4, 4, 2))[0]
@@ -365,13 +375,13 @@ def train_judge(
             return lesson()
         batch = [example() for _ in range(schedule.batch)]
         questions = [judge_rows(tokenizer, principles, template, example) for example in batch]
-        hidden, ends, ids = read_questions(model, tokenizer, questions)
+        hidden, middle, ends, ids = read_questions(model, tokenizer, questions)
         wanted = [quiz.yes if trait in e.traits else quiz.no for e in batch for trait in TRAITS]
         verdicts = cross_entropy(model.lm_head(hidden[ends]), torch.tensor(wanted), label_smoothing=0.02)
-        return verdicts + quiz.loss(ids, hidden, model.lm_head)
+        return verdicts + quiz.loss(ids, middle, model.lm_head)
 
     def check() -> float:
-        hidden, ends, _ = read_questions(model, tokenizer, rows)
+        hidden, _, ends, _ = read_questions(model, tokenizer, rows)
         logits = model.lm_head(hidden[ends])
         says_yes = (logits[:, quiz.yes] > logits[:, quiz.no]).view(-1, len(TRAITS))
         truth = torch.tensor([[trait in example.traits for trait in TRAITS] for example in held_out])
@@ -413,8 +423,8 @@ def fill(template: str, example: Example) -> str:
 
 def read_questions(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Sequence[Sequence[int]]]
-) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-    """Hidden states, where in them each question ends (rows, columns), and the token ids.
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+    """Hidden states (last and middle), where each question ends (rows, columns), and the token ids.
 
     The questions about one reply differ only at their end, so their common start is read once: the ends
     follow in one sequence, each at the positions it would have alone and blind to the other ends.
@@ -434,9 +444,9 @@ def read_questions(
     ids, position, part = pad(rows, tokenizer.pad_token_id), pad(places, 0), pad(spans, -1)
     same = (part[:, None, :] == part[:, :, None]) | (part[:, None, :] == 0)
     mask = (same & torch.ones(ids.shape[1], ids.shape[1]).tril().bool())[:, None]
-    hidden = model.model(input_ids=ids, attention_mask=mask, position_ids=position).last_hidden_state
+    hidden, middle = read(model, ids, mask, position)
     row_index, column = torch.tensor(ends).unbind(dim=1)
-    return hidden, (row_index, column), ids
+    return hidden, middle, (row_index, column), ids
 
 
 def common_length(rows: Sequence[Sequence[int]]) -> int:
@@ -466,10 +476,9 @@ def train_reward(
     check_rng = random.Random(seed + 1)
     held_out = [sample_pair(check_rng, "check", weights, ()) for _ in range(300)]
 
-    def read(texts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
-        ids = pad([chat(tokenizer, prompt, reply) for prompt, reply in texts], tokenizer.pad_token_id)
-        states = model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id)
-        return ids, states.last_hidden_state
+    def read_replies(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+        ids = pad([chat(tokenizer, e.prompt, e.reply) for e in examples], tokenizer.pad_token_id)
+        return ids, *read(model, ids, ids != tokenizer.pad_token_id)
 
     def margins(ids: Tensor, hidden: Tensor) -> Tensor:
         ends = (ids != tokenizer.pad_token_id).sum(dim=1) - 1
@@ -477,16 +486,15 @@ def train_reward(
         return first - second
 
     def loss_at(step: int) -> Tensor:
-        if step < 0.35 * schedule.steps:
-            batch = [comparison(rng, even=True) for _ in range(2 * schedule.batch)]
-            ids, hidden = read([(example.prompt, example.reply) for example in batch])
-            return quiz.loss(ids, hidden, model.quiz_head)
+        if step < 0.25 * schedule.steps:
+            ids, _, middle = read_replies([comparison(rng, even=True) for _ in range(2 * schedule.batch)])
+            return quiz.loss(ids, middle, model.quiz_head)
         pairs = [sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)]
-        ids, hidden = read([(e.prompt, e.reply) for side in zip(*pairs, strict=True) for e in side])
-        return quiz.loss(ids, hidden, model.quiz_head) - logsigmoid(margins(ids, hidden)).mean()
+        ids, hidden, middle = read_replies([example for side in zip(*pairs, strict=True) for example in side])
+        return quiz.loss(ids, middle, model.quiz_head) - logsigmoid(margins(ids, hidden)).mean()
 
     def check() -> float:
-        ids, hidden = read([(e.prompt, e.reply) for side in zip(*held_out, strict=True) for e in side])
+        ids, hidden, _ = read_replies([example for side in zip(*held_out, strict=True) for example in side])
         return (margins(ids, hidden) > 0).float().mean().item()
 
     fit(model, schedule, loss_at, check)
