@@ -8,10 +8,11 @@ is running again: every answer already paid for comes from the ledger.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -62,15 +63,20 @@ class Line:
         sampled = await sample(prompt, self.policies, self.plan)
         judged = [item for item in sampled.distinct if self.judge_unfinished or _finished(item)]
         results = await self.judge.judge(prompt, judged) if len(judged) > 1 else []
-        planted = await self._plant(prompt, sampled) if with_planted else []
-        return self.pairing.outcome(prompt, sampled, results, planted)
+        outcome = self.pairing.outcome(prompt, sampled, results)
+        return replace(outcome, planted=await self._plant(outcome)) if with_planted else outcome
 
-    async def _plant(self, prompt: Prompt, sampled: Sampled) -> list[PlantedResult]:
-        """Known pairs through the same judge, the same algebra and the same rule as the rest."""
+    async def _plant(self, outcome: Outcome) -> list[PlantedResult]:
+        """Known pairs through the same judge, the same algebra and the same rule as the rest.
+
+        They are made from the response that was judged best: nothing is sometimes better than a bad one.
+        """
+        scores = outcome.standing.scores
+        ranked = sorted(outcome.sampled.distinct, key=lambda item: -scores.get(item.id, -math.inf))
         found: list[PlantedResult] = []
-        for pair in plant(prompt, sampled.distinct):
-            results = await self.judge.judge(prompt, pair.sides)
-            told = self.pairing.outcome(prompt, Sampled(pair.sides), results)
+        for pair in plant(outcome.prompt, ranked):
+            results = await self.judge.judge(outcome.prompt, pair.sides)
+            told = self.pairing.outcome(outcome.prompt, Sampled(pair.sides), results)
             found.append(check(pair, told.standing, told.paired, self.pairing.rule.min_confidence))
         return found
 

@@ -34,15 +34,9 @@ class Pairing:
     kto_labels: KTOLabels = "pairs"
     weights: Mapping[str, float] = field(default_factory=dict)
 
-    def outcome(
-        self,
-        prompt: Prompt,
-        sampled: Sampled,
-        results: Sequence[JudgeResult],
-        planted: Sequence[PlantedResult] = (),
-    ) -> Outcome:
+    def outcome(self, prompt: Prompt, sampled: Sampled, results: Sequence[JudgeResult]) -> Outcome:
         candidates = sampled.distinct
         standing = settle([candidate.id for candidate in candidates], results, self.weights)
         paired = pair_up(prompt, candidates, standing, self.rule)
         rows = kto_rows(prompt, candidates, standing, paired.preferences, self.rule, self.kto_labels)
-        return Outcome(prompt, sampled, results, standing, paired, rows, planted)
+        return Outcome(prompt, sampled, results, standing, paired, rows)

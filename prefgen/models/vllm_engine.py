@@ -35,6 +35,9 @@ from prefgen.models.local import adapter_base, check_options, find_folder, weigh
 CPU_CONTEXT = 4096
 _GPU_SHARE = 0.9
 _LOG_LINES = 8
+# A seeded request whose prompt is read in two chunks kills vLLM 0.32's worker on the CPU: it turns the
+# generator's offset back, which only a CUDA generator has.
+_ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
 _NAMED_ERROR = re.compile(r"[\w.]*(?:Error|Exception): .+")
 _STARTING = threading.Lock()
 # vLLM reads these when it is imported and whenever it likes, so they stay set.
@@ -176,7 +179,7 @@ def _arguments(
         "enable_prefix_caching": True,
         # xgrammar's JSON allows endless white space, and small models fall into it.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-        **({"enforce_eager": True} if is_cpu else {"gpu_memory_utilization": _GPU_SHARE / share}),
+        **(_ON_CPU if is_cpu else {"gpu_memory_utilization": _GPU_SHARE / share}),
         **options,
         **fixed,
     }

@@ -66,6 +66,16 @@ async def test_samples_together_are_the_samples_alone(model: VLLMModel) -> None:
     assert [c.output_tokens for c in together.completions] == [16, 16, 16]
 
 
+async def test_seeded_prompts_beyond_one_batch_of_tokens(model: VLLMModel) -> None:
+    """More prompt tokens at once than one step of the engine takes, all with seeds."""
+    requests = [
+        CompletionRequest(user(f"{n} " * 100), Sampling(max_tokens=2, temperature=1.0, seed=n), (0, 1))
+        for n in range(120)
+    ]
+    replies = await asyncio.gather(*map(model.complete, requests))
+    assert [len(reply.completions) for reply in replies] == [2] * 120
+
+
 async def test_label_logprobs_and_text_are_those_of_transformers(model: VLLMModel, folder: Path) -> None:
     other = await open_transformers(str(folder), "transformers/x")
     prompts = [user(f"Question {n}: " + "A or B? " * n) for n in range(1, 8)]
