@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,7 @@ def report(run: Path, as_json: bool, quiet: bool) -> None:
 @common
 def quickstart(out: Path, seed: int, resume: bool, overwrite: bool, as_json: bool, quiet: bool) -> None:
     """The whole RLAIF run on embedded models: no key, no network, no GPU."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # Read when the hub's library is first imported.
     from pipelines.quickstart import quickstart as run
     from pipelines.quickstart import quickstart_summary
 

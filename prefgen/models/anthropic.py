@@ -17,7 +17,8 @@ from prefgen.completion import (
     without_system,
 )
 from prefgen.messages import Messages
-from prefgen.models.http import Endpoint, PooledClient, answer_text, choice_schema, each, find_key, parse_body
+from prefgen.models.answers import answer_text, choice_schema
+from prefgen.models.http import Endpoint, PooledClient, each, find_key, parse_body
 
 DEFAULT_URL = "https://api.anthropic.com"
 _FINISH: dict[str, FinishReason] = {

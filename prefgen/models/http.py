@@ -282,35 +282,6 @@ async def each(calls: Iterable[Coroutine[Any, Any, Reply]]) -> Reply:
     return Reply(tuple(one for reply in replies for one in reply.completions), replies[0].served)
 
 
-def answer_text(text: str, choices: tuple[str, ...]) -> str:
-    """The answer alone: without thinking at its head, and a choice without the JSON around it."""
-    answer = strip_thinking(text)
-    if choices:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            return str(json.loads(answer)["answer"])
-    return answer
-
-
-def choice_schema(choices: tuple[str, ...]) -> dict[str, object]:
-    """The JSON that stands for one of `choices` where only objects can be asked for."""
-    return {
-        "type": "object",
-        "properties": {"answer": {"type": "string", "enum": list(choices)}},
-        "required": ["answer"],
-        "additionalProperties": False,
-    }
-
-
-def strip_thinking(text: str) -> str:
-    """Cuts `<think>…</think>` at the head; unclosed, all of it is thinking. Some chat templates open the
-    block in the prompt, so that the text holds its end only."""
-    head, closed, answer = text.partition("</think>")
-    opened = head.lstrip().startswith("<think>")
-    if closed and (opened or "<think>" not in head):
-        return answer.lstrip()
-    return "" if opened else text
-
-
 def _short(text: str, limit: int = 300) -> str:
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -92,16 +92,6 @@ def check_reward_config(spec: str, architectures: Sequence[str] | None, labels: 
         raise UsageError(f"{spec}: a reward model has one label, this one has {labels}")
 
 
-def cut_thinking(text: str, opened: bool = False) -> str:
-    """The answer after `<think>…</think>`; empty where the thinking never ended.
-
-    `opened`: the chat template itself wrote the opening tag, at the end of the prompt.
-    """
-    if not opened and not text.lstrip().startswith("<think>"):
-        return text
-    return text.partition("</think>")[2].lstrip()
-
-
 class ChatTokenizer:
     """A tokenizer with what the adapters ask of it: conversations to token ids, words to label ids."""
 

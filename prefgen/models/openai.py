@@ -20,7 +20,8 @@ from prefgen.completion import (
 )
 from prefgen.errors import RequestRefusedError, UnsupportedParameterError
 from prefgen.messages import as_dicts
-from prefgen.models.http import Endpoint, PooledClient, answer_text, choice_schema, each, find_key, parse_body
+from prefgen.models.answers import answer_text, choice_schema
+from prefgen.models.http import Endpoint, PooledClient, each, find_key, parse_body
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS = 20

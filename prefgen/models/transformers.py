@@ -24,12 +24,12 @@ from prefgen.errors import (
     UsageError,
 )
 from prefgen.messages import Json
+from prefgen.models.answers import cut_thinking
 from prefgen.models.batching import Batcher
 from prefgen.models.local import (
     ChatTokenizer,
     adapter_base,
     check_options,
-    cut_thinking,
     find_folder,
     load_tokenizer,
     sum_logprobs,

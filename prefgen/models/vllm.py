@@ -15,7 +15,8 @@ from typing import Any
 
 from prefgen.completion import Capabilities, Completion, CompletionRequest, FinishReason, Reply
 from prefgen.messages import Json
-from prefgen.models.local import ChatTokenizer, cut_thinking, load_tokenizer, pick, sum_logprobs
+from prefgen.models.answers import cut_thinking
+from prefgen.models.local import ChatTokenizer, load_tokenizer, pick, sum_logprobs
 from prefgen.models.vllm_engine import LocalEngine, start
 
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}

@@ -24,7 +24,8 @@ from prefgen.errors import (
     UnsupportedParameterError,
 )
 from prefgen.messages import Message, user
-from prefgen.models.http import Failure, read_failure, refused_capability, retry_after, strip_thinking
+from prefgen.models.answers import cut_thinking
+from prefgen.models.http import Failure, read_failure, refused_capability, retry_after
 from prefgen.models.openai import OpenAIModel, build_payload, parse_response
 
 KEY = "sk-test-0123456789abcdef"
@@ -185,7 +186,7 @@ def test_text_and_finish_reason(given: dict[str, Any], text: str, finish: str) -
     ],
 )
 def test_thinking_is_cut(text: str, answer_alone: str) -> None:
-    assert strip_thinking(text) == answer_alone
+    assert cut_thinking(text) == answer_alone
 
 
 def test_choice_is_unwrapped() -> None:

@@ -20,8 +20,9 @@ from prefgen.errors import (
     UsageError,
 )
 from prefgen.messages import Message, user
+from prefgen.models.answers import cut_thinking
 from prefgen.models.batching import Batcher
-from prefgen.models.local import cut_thinking, find_folder, pick, sum_logprobs, weights_identity
+from prefgen.models.local import find_folder, pick, sum_logprobs, weights_identity
 from prefgen.models.transformers import TransformersModel, open_transformers
 
 QUESTION = user("Which response is better, A or B?")

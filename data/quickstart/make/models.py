@@ -8,6 +8,7 @@ in bf16.
 """
 
 import argparse
+import copy
 import json
 import math
 import random
@@ -215,52 +216,6 @@ def sample_example(rng: random.Random, pool: Pool, share: dict[str, float]) -> E
     return Example(case, sample_prompt(rng, case), sample_reply(rng, case, traits), traits)
 
 
-def read(
-    model: PreTrainedModel, ids: Tensor, mask: Tensor, position: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The hidden states behind the last layer and behind the middle one, both normalised."""
-    trunk = model.model
-    states = trunk(input_ids=ids, attention_mask=mask, position_ids=position, output_hidden_states=True)
-    return states.last_hidden_state, trunk.norm(states.hidden_states[len(trunk.layers) // 2])
-
-
-@dataclass(frozen=True)
-class Quiz:
-    """Asks at each name, product and order code of a reply whether it stands in the customer's message.
-
-    Asked right where the word stands, this teaches the comparison that "accurate" needs; a verdict alone, one
-    bit for a whole reply, hardly gets a model this small to compare two words. The answer is wanted in the
-    middle layer, so that the layers above are left to gather the answers into a verdict.
-    """
-
-    slots: Tensor
-    """Token ids of all names, products and order codes."""
-    boundary: int
-    """Token id where the reply begins."""
-    yes: int
-    no: int
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerFast, boundary: str) -> "Quiz":
-        """The quiz for replies that begin behind the token `boundary`."""
-        slots = [tokenizer(f" {word}")["input_ids"][0] for word in (*NAMES, *PRODUCTS, *ORDERS)]
-        yes, no, start = (tokenizer(word)["input_ids"][0] for word in ("yes", "no", boundary))
-        return cls(torch.tensor(slots), start, yes, no)
-
-    def loss(self, ids: Tensor, hidden: Tensor, head: torch.nn.Module) -> Tensor:
-        """Mean negative log-likelihood of the right answers, in nats."""
-        answers = self.answers(ids)
-        asked = answers != IGNORE
-        return cross_entropy(head(hidden[asked]), answers[asked])
-
-    def answers(self, ids: Tensor) -> Tensor:
-        """The right answer's token id under each slot word of the replies, IGNORE elsewhere."""
-        replying = (ids == self.boundary).cumsum(dim=1) > 0
-        known = ((ids[:, :, None] == ids[:, None, :]) & ~replying[:, None, :]).any(dim=2)
-        asked = replying & torch.isin(ids, self.slots)
-        return torch.where(asked, torch.where(known, self.yes, self.no), IGNORE)
-
-
 # ---------------------------------------------------------------------------------------------------- policy
 
 
@@ -337,42 +292,142 @@ def sample_policy(
     return examples
 
 
+# -------------------------------------------------------------------------------------------------- comparer
+
+
+@dataclass(frozen=True)
+class Quiz:
+    """Asks at each name, product and order code of a reply whether it stands in the customer's message.
+
+    Asked right where the word stands, this teaches the comparison that "accurate" needs; a verdict alone, one
+    bit for a whole reply, hardly gets a model this small to compare two words.
+    """
+
+    slots: Tensor
+    """Token ids of all names, products and order codes."""
+    boundaries: Tensor
+    """Token ids with which a reply begins: in the judge's template, and in a conversation."""
+    yes: int
+    no: int
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast) -> "Quiz":
+        """The quiz in a tokenizer's ids."""
+        slots = [tokenizer(f" {word}")["input_ids"][0] for word in (*NAMES, *PRODUCTS, *ORDERS)]
+        yes, no, *starts = (tokenizer(word)["input_ids"][0] for word in ("yes", "no", "Reply", ASSISTANT))
+        return cls(torch.tensor(slots), torch.tensor(starts), yes, no)
+
+    def loss(self, ids: Tensor, hidden: Tensor, head: torch.nn.Module) -> Tensor:
+        """Mean negative log-likelihood of the right answers, in nats."""
+        answers = self.answers(ids)
+        asked = answers != IGNORE
+        return cross_entropy(head(hidden[asked]), answers[asked])
+
+    def answers(self, ids: Tensor) -> Tensor:
+        """The right answer's token id under each slot word of the replies, IGNORE elsewhere."""
+        replying = torch.isin(ids, self.boundaries).cumsum(dim=1) > 0
+        known = ((ids[:, :, None] == ids[:, None, :]) & ~replying[:, None, :]).any(dim=2)
+        asked = replying & torch.isin(ids, self.slots)
+        return torch.where(asked, torch.where(known, self.yes, self.no), IGNORE)
+
+
+def train_comparer(
+    tokenizer: PreTrainedTokenizerFast, template: str, schedule: Schedule, seed: int
+) -> LlamaForCausalLM:
+    """Two layers that pass the quiz: what the judge and the reward model are built upon.
+
+    Mastery learning: texts are short at first, and longer ones come in as fast as the loss stays low. From long
+    texts alone the comparison is hardly ever learned, and after a sudden change of length it is lost again.
+    """
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    model = LlamaForCausalLM(comparing_config(tokenizer, layers=2))
+    seek_alike(model)
+    quiz, template = Quiz.of(tokenizer), template.partition("{{principle}}")[0]
+    hard_rng = random.Random(seed + 1)
+    hard = [comparison(hard_rng, "check", 1.0) for _ in range(200)]
+    running, difficulty = 1.0, 0.0
+
+    def read(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        half = len(examples) // 2
+        rows = [chat(tokenizer, fill(template, example)) for example in examples[:half]]
+        rows += [chat(tokenizer, example.prompt, example.reply) for example in examples[half:]]
+        ids = pad(rows, tokenizer.pad_token_id)
+        return ids, model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
+
+    def loss_at(step: int) -> Tensor:
+        nonlocal running, difficulty
+        loss = quiz.loss(
+            *read([comparison(rng, "train", difficulty) for _ in range(schedule.batch)]), model.lm_head
+        )
+        running = 0.9 * running + 0.1 * loss.item()
+        difficulty = min(1.0, difficulty + 0.01 * (running < 0.2))
+        return loss
+
+    def check() -> float:
+        ids, hidden = read(hard)
+        answers = quiz.answers(ids)
+        logits, wanted = model.lm_head(hidden[answers != IGNORE]), answers[answers != IGNORE]
+        return ((logits[:, quiz.yes] > logits[:, quiz.no]) == (wanted == quiz.yes)).float().mean().item()
+
+    fit(model, schedule, loss_at, check)
+    return model
+
+
+def comparing_config(tokenizer: PreTrainedTokenizerFast, layers: int) -> LlamaConfig:
+    """The shape that the comparer, the judge and the reward model share."""
+    return new_config(tokenizer, width=160, inner=384, layers=layers, theta=1e6)
+
+
+def comparison(rng: random.Random, pool: Pool, difficulty: float) -> Example:
+    """A message and a reply in which each slot is the customer's or, with even odds, another's.
+
+    `difficulty` is the chance for each of the two texts to be a whole one, not just a list of the slots.
+    """
+    case, other = sample_case(rng, pool), sample_case(rng, pool)
+    told = Case(
+        case.intent, *(getattr(rng.choice((case, other)), slot) for slot in ("name", "product", "order"))
+    )
+    prompt, reply = echo(case), echo(told)
+    if rng.random() < difficulty:
+        prompt = sample_prompt(rng, case)
+    if rng.random() < difficulty:
+        reply = sample_reply(rng, told, sample_traits(rng, BALANCED) | {"accurate"})
+    return Example(case, prompt, reply, traits_of(case, reply))
+
+
 # ----------------------------------------------------------------------------------------------------- judge
 
 
 def train_judge(
     tokenizer: PreTrainedTokenizerFast,
+    comparer: LlamaForCausalLM,
     principles: dict[str, str],
     template: str,
     samples: Sequence[Example],
     schedule: Schedule,
     seed: int,
 ) -> LlamaForCausalLM:
-    """Learn to compare words in short texts first, then to answer yes or no on all principles at once."""
+    """Two more layers upon the comparer, to answer yes or no on all principles at once."""
     torch.manual_seed(seed)
-    rng = random.Random(seed)
-    model = LlamaForCausalLM(new_config(tokenizer, width=192, inner=512, layers=4, theta=1e6))
+    rng, check_rng = random.Random(seed), random.Random(seed + 1)
+    model = LlamaForCausalLM(comparing_config(tokenizer, layers=4))
     seek_alike(model)
-    held_out = [sample_example(random.Random(seed + 1 + item), "check", BALANCED) for item in range(200)]
+    model.load_state_dict(comparer.state_dict(), strict=False)
+    quiz = Quiz.of(tokenizer)
+    held_out = [sample_example(check_rng, "check", BALANCED) for _ in range(200)]
     rows = [judge_rows(tokenizer, principles, template, example) for example in held_out]
-    quiz = Quiz.of(tokenizer, "Reply")
-
-    def lesson() -> Tensor:
-        batch = [comparison(rng, even=True) for _ in range(2 * schedule.batch)]
-        filled = [fill(template.partition("{{principle}}")[0], example) for example in batch]
-        ids = pad([chat(tokenizer, text) for text in filled], tokenizer.pad_token_id)
-        _, middle = read(model, ids, ids != tokenizer.pad_token_id)
-        return quiz.loss(ids, middle, model.lm_head)
 
     def example() -> Example:
         kind = rng.choices(("own", "fresh", "comparison"), (4, 4, 2))[0]
         if kind == "own":
             return rng.choice(samples)
-        return sample_example(rng, "train", BALANCED) if kind == "fresh" else comparison(rng, even=False)
+        if kind == "fresh":
+            return sample_example(rng, "train", BALANCED)
+        return comparison(rng, "train", 0.5)
 
     def loss_at(step: int) -> Tensor:
-        if step < 0.25 * schedule.steps:
-            return lesson()
+        del step
         batch = [example() for _ in range(schedule.batch)]
         questions = [judge_rows(tokenizer, principles, template, example) for example in batch]
         hidden, middle, ends, ids = read_questions(model, tokenizer, questions)
@@ -391,21 +446,6 @@ def train_judge(
 
     fit(model, schedule, loss_at, check)
     return model
-
-
-def comparison(rng: random.Random, *, even: bool) -> Example:
-    """A reply to compare with its message: each slot is the customer's or, with even odds, another's.
-
-    Short texts and whole ones are mixed, since what is learned on short ones alone is lost on longer ones.
-    Unless `even`, all slots are the customer's in a good part of the replies.
-    """
-    case, other = sample_case(rng, "train"), sample_case(rng, "train")
-    choices = (case, other) if even or rng.random() < 0.6 else (case,)
-    told = Case(case.intent, *(getattr(rng.choice(choices), slot) for slot in ("name", "product", "order")))
-    prompt = echo(case) if rng.random() < 0.5 else sample_prompt(rng, case)
-    whole = rng.random() < 0.3
-    reply = sample_reply(rng, told, sample_traits(rng, BALANCED) | {"accurate"}) if whole else echo(told)
-    return Example(case, prompt, reply, traits_of(case, reply))
 
 
 def judge_rows(
@@ -444,9 +484,18 @@ def read_questions(
     ids, position, part = pad(rows, tokenizer.pad_token_id), pad(places, 0), pad(spans, -1)
     same = (part[:, None, :] == part[:, :, None]) | (part[:, None, :] == 0)
     mask = (same & torch.ones(ids.shape[1], ids.shape[1]).tril().bool())[:, None]
-    hidden, middle = read(model, ids, mask, position)
+    hidden, middle = read_states(model, ids, mask, position)
     row_index, column = torch.tensor(ends).unbind(dim=1)
     return hidden, middle, (row_index, column), ids
+
+
+def read_states(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, position: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The hidden states behind the last layer and behind the comparer's two, both normalised."""
+    trunk = model.model
+    states = trunk(input_ids=ids, attention_mask=mask, position_ids=position, output_hidden_states=True)
+    return states.last_hidden_state, trunk.norm(states.hidden_states[2])
 
 
 def common_length(rows: Sequence[Sequence[int]]) -> int:
@@ -459,26 +508,27 @@ def common_length(rows: Sequence[Sequence[int]]) -> int:
 
 def train_reward(
     tokenizer: PreTrainedTokenizerFast,
+    comparer: LlamaForCausalLM,
     weights: dict[str, float],
     samples: Sequence[Example],
     schedule: Schedule,
     seed: int,
 ) -> LlamaForSequenceClassification:
-    """Learn to compare words as the judge does, then Bradley-Terry on pairs of one simulated annotator."""
+    """Two more layers and a score upon the comparer: Bradley-Terry on pairs of one simulated annotator."""
     torch.manual_seed(seed)
-    rng = random.Random(seed)
-    config = new_config(tokenizer, width=128, inner=320, layers=4, theta=1e6)
+    rng, check_rng = random.Random(seed), random.Random(seed + 1)
+    config = comparing_config(tokenizer, layers=4)
     config.num_labels = 1
     model = LlamaForSequenceClassification(config)
     seek_alike(model)
-    model.quiz_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-    quiz = Quiz.of(tokenizer, ASSISTANT)
-    check_rng = random.Random(seed + 1)
+    model.model.load_state_dict(comparer.model.state_dict(), strict=False)
+    quiz, quiz_head = Quiz.of(tokenizer), copy.deepcopy(comparer.lm_head).requires_grad_(False)
     held_out = [sample_pair(check_rng, "check", weights, ()) for _ in range(300)]
 
-    def read_replies(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-        ids = pad([chat(tokenizer, e.prompt, e.reply) for e in examples], tokenizer.pad_token_id)
-        return ids, *read(model, ids, ids != tokenizer.pad_token_id)
+    def read(pairs: Sequence[tuple[Example, Example]]) -> tuple[Tensor, Tensor, Tensor]:
+        replies = [example for side in zip(*pairs, strict=True) for example in side]
+        ids = pad([chat(tokenizer, e.prompt, e.reply) for e in replies], tokenizer.pad_token_id)
+        return ids, *read_states(model, ids, ids != tokenizer.pad_token_id)
 
     def margins(ids: Tensor, hidden: Tensor) -> Tensor:
         ends = (ids != tokenizer.pad_token_id).sum(dim=1) - 1
@@ -486,19 +536,16 @@ def train_reward(
         return first - second
 
     def loss_at(step: int) -> Tensor:
-        if step < 0.25 * schedule.steps:
-            ids, _, middle = read_replies([comparison(rng, even=True) for _ in range(2 * schedule.batch)])
-            return quiz.loss(ids, middle, model.quiz_head)
+        del step
         pairs = [sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)]
-        ids, hidden, middle = read_replies([example for side in zip(*pairs, strict=True) for example in side])
-        return quiz.loss(ids, middle, model.quiz_head) - logsigmoid(margins(ids, hidden)).mean()
+        ids, hidden, middle = read(pairs)
+        return quiz.loss(ids, middle, quiz_head) - logsigmoid(margins(ids, hidden)).mean()
 
     def check() -> float:
-        ids, hidden, _ = read_replies([example for side in zip(*held_out, strict=True) for example in side])
+        ids, hidden, _ = read(held_out)
         return (margins(ids, hidden) > 0).float().mean().item()
 
     fit(model, schedule, loss_at, check)
-    del model.quiz_head
     return model
 
 
@@ -563,11 +610,12 @@ def main() -> None:
     report("policy samples", samples)
     report("policy greedy", sample_policy(policy, tokenizer, cases[:250], options.seed, greedy=True))
 
-    judge = train_judge(
-        tokenizer, principles, template, samples, schedule(options.effort, 1300, 16, 2e-3), options.seed
-    )
+    comparer = train_comparer(tokenizer, template, schedule(options.effort, 800, 32, 2e-3), options.seed)
+    plan = schedule(options.effort, 900, 16, 1e-3)
+    judge = train_judge(tokenizer, comparer, principles, template, samples, plan, options.seed)
     save(judge, tokenizer, options.out / "judge")
-    reward = train_reward(tokenizer, weights, samples, schedule(options.effort, 900, 16, 2e-3), options.seed)
+    plan = schedule(options.effort, 500, 16, 1e-3)
+    reward = train_reward(tokenizer, comparer, weights, samples, plan, options.seed)
     save(reward, tokenizer, options.out / "reward")
 
 
