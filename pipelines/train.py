@@ -45,11 +45,10 @@ def _summary(report: TrainingReport, folder: Path) -> str:
     if report.first_eval and report.last_eval:
         before, after = report.first_eval, report.last_eval
         shared = [
-            name for name in ("eval_loss", "eval_rewards/accuracies", "eval_accuracy") if name in before
+            name for name in ("loss", "rewards/accuracies", "accuracy") if name in before and name in after
         ]
-        lines.append(
-            "; ".join(f"{name} {before[name]:.4g} → {after[name]:.4g}" for name in shared if name in after)
-        )
+        told = (f"{name} {before[name]:.4g} → {after[name]:.4g}" for name in shared)
+        lines.append(f"on held-out rows: {'; '.join(told)}")
     if report.stopped_early:
         lines.append("stopped early: the loss on held-out rows no longer fell; the best model was kept")
     lines.append(

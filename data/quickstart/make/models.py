@@ -297,14 +297,15 @@ def sample_policy(
 
 @dataclass(frozen=True)
 class Quiz:
-    """Asks at each name, product and order code of a reply whether it stands in the customer's message.
+    """Two questions asked along a reply, so that a model this small learns to verify what it repeats.
 
-    Asked right where the word stands, this teaches the comparison that "accurate" needs; a verdict alone, one
-    bit for a whole reply, hardly gets a model this small to compare two words.
+    At each name, product and order code: does it stand in the customer's message? And at each token: are all
+    three slots in the reply by now, and none of them wrong? The verdict alone, one bit for a whole reply,
+    hardly teaches the comparison. The first question is put behind layer 2, the second behind layer 3.
     """
 
-    slots: Tensor
-    """Token ids of all names, products and order codes."""
+    slots: tuple[Tensor, Tensor, Tensor]
+    """Token ids of all names, of all products and of all order codes."""
     boundaries: Tensor
     """Token ids with which a reply begins: in the judge's template, and in a conversation."""
     yes: int
@@ -313,65 +314,89 @@ class Quiz:
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast) -> "Quiz":
         """The quiz in a tokenizer's ids."""
-        slots = [tokenizer(f" {word}")["input_ids"][0] for word in (*NAMES, *PRODUCTS, *ORDERS)]
+        banks = (NAMES, PRODUCTS, ORDERS)
+        names, products, orders = (
+            torch.tensor([tokenizer(f" {word}")["input_ids"][0] for word in bank]) for bank in banks
+        )
         yes, no, *starts = (tokenizer(word)["input_ids"][0] for word in ("yes", "no", "Reply", ASSISTANT))
-        return cls(torch.tensor(slots), torch.tensor(starts), yes, no)
+        return cls((names, products, orders), torch.tensor(starts), yes, no)
 
-    def loss(self, ids: Tensor, hidden: Tensor, head: torch.nn.Module) -> Tensor:
-        """Mean negative log-likelihood of the right answers, in nats."""
-        answers = self.answers(ids)
-        asked = answers != IGNORE
-        return cross_entropy(head(hidden[asked]), answers[asked])
+    def loss(self, ids: Tensor, states: Sequence[Tensor], head: torch.nn.Module, upto: Tensor) -> Tensor:
+        """Mean negative log-likelihood of both questions' right answers, in nats, on the tokens `upto`."""
+        total = torch.zeros(())
+        for state, wanted in zip(states[2:4], self.answers(ids), strict=True):
+            asked = (wanted != IGNORE) & upto
+            total = total + cross_entropy(head(state[asked]), wanted[asked])
+        return total
 
-    def answers(self, ids: Tensor) -> Tensor:
-        """The right answer's token id under each slot word of the replies, IGNORE elsewhere."""
+    def answers(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The right answers' token ids to the two questions, IGNORE where they are not asked."""
         replying = torch.isin(ids, self.boundaries).cumsum(dim=1) > 0
         known = ((ids[:, :, None] == ids[:, None, :]) & ~replying[:, None, :]).any(dim=2)
-        asked = replying & torch.isin(ids, self.slots)
-        return torch.where(asked, torch.where(known, self.yes, self.no), IGNORE)
+        kinds = [replying & torch.isin(ids, bank) for bank in self.slots]
+        asked = kinds[0] | kinds[1] | kinds[2]
+        right = (asked & ~known).cumsum(dim=1) == 0
+        for kind in kinds:
+            right &= kind.cumsum(dim=1) > 0
+        told = torch.where(known, self.yes, self.no), torch.where(right, self.yes, self.no)
+        return torch.where(asked, told[0], IGNORE), torch.where(replying, told[1], IGNORE)
 
 
 def train_comparer(
     tokenizer: PreTrainedTokenizerFast, template: str, schedule: Schedule, seed: int
 ) -> LlamaForCausalLM:
-    """Two layers that pass the quiz: what the judge and the reward model are built upon.
+    """Three layers that pass the quiz: what the judge and the reward model are built upon.
 
-    Mastery learning: texts are short at first, and longer ones come in as fast as the loss stays low. From long
-    texts alone the comparison is hardly ever learned, and after a sudden change of length it is lost again.
+    Mastery learning: texts are short at first, and longer ones come in as fast as the loss stays low. From
+    long texts alone the comparison is hardly ever learned, and a sudden change of length undoes it again.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    model = LlamaForCausalLM(comparing_config(tokenizer, layers=2))
+    model = LlamaForCausalLM(comparing_config(tokenizer, layers=3))
     seek_alike(model)
     quiz, template = Quiz.of(tokenizer), template.partition("{{principle}}")[0]
     hard_rng = random.Random(seed + 1)
     hard = [comparison(hard_rng, "check", 1.0) for _ in range(200)]
     running, difficulty = 1.0, 0.0
 
-    def read(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    def read(examples: Sequence[Example]) -> tuple[Tensor, Sequence[Tensor]]:
         half = len(examples) // 2
         rows = [chat(tokenizer, fill(template, example)) for example in examples[:half]]
         rows += [chat(tokenizer, example.prompt, example.reply) for example in examples[half:]]
         ids = pad(rows, tokenizer.pad_token_id)
-        return ids, model.model(input_ids=ids, attention_mask=ids != tokenizer.pad_token_id).last_hidden_state
+        return ids, read_states(model, ids, ids != tokenizer.pad_token_id)
 
     def loss_at(step: int) -> Tensor:
         nonlocal running, difficulty
-        loss = quiz.loss(
-            *read([comparison(rng, "train", difficulty) for _ in range(schedule.batch)]), model.lm_head
-        )
+        del step
+        ids, states = read([comparison(rng, "train", difficulty) for _ in range(schedule.batch)])
+        loss = quiz.loss(ids, states, model.lm_head, ids != tokenizer.pad_token_id)
         running = 0.9 * running + 0.1 * loss.item()
-        difficulty = min(1.0, difficulty + 0.01 * (running < 0.2))
+        difficulty = min(1.0, difficulty + 0.01 * (running < 0.35))
         return loss
 
     def check() -> float:
-        ids, hidden = read(hard)
-        answers = quiz.answers(ids)
-        logits, wanted = model.lm_head(hidden[answers != IGNORE]), answers[answers != IGNORE]
-        return ((logits[:, quiz.yes] > logits[:, quiz.no]) == (wanted == quiz.yes)).float().mean().item()
+        ids, states = read(hard)
+        shares = []
+        for state, wanted in zip(states[2:4], quiz.answers(ids), strict=True):
+            asked = (wanted != IGNORE) & (ids != tokenizer.pad_token_id)
+            logits = model.lm_head(state[asked])
+            right = (logits[:, quiz.yes] > logits[:, quiz.no]) == (wanted[asked] == quiz.yes)
+            shares.append(right.float().mean().item())
+        print(f"   difficulty {difficulty:.2f} words {shares[0]:.3f} running verdict {shares[1]:.3f}")
+        return sum(shares) / 2
 
     fit(model, schedule, loss_at, check)
     return model
+
+
+def read_states(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, position: Tensor | None = None
+) -> list[Tensor]:
+    """The normalised hidden states: of the embeddings, then behind each layer."""
+    trunk = model.model
+    read = trunk(input_ids=ids, attention_mask=mask, position_ids=position, output_hidden_states=True)
+    return [*map(trunk.norm, read.hidden_states[:-1]), read.last_hidden_state]
 
 
 def comparing_config(tokenizer: PreTrainedTokenizerFast, layers: int) -> LlamaConfig:
@@ -380,7 +405,7 @@ def comparing_config(tokenizer: PreTrainedTokenizerFast, layers: int) -> LlamaCo
 
 
 def comparison(rng: random.Random, pool: Pool, difficulty: float) -> Example:
-    """A message and a reply in which each slot is the customer's or, with even odds, another's.
+    """A message and a reply in which all slots are the customer's (40 %), or each with even odds.
 
     `difficulty` is the chance for each of the two texts to be a whole one, not just a list of the slots.
     """
@@ -408,7 +433,7 @@ def train_judge(
     schedule: Schedule,
     seed: int,
 ) -> LlamaForCausalLM:
-    """Two more layers upon the comparer, to answer yes or no on all principles at once."""
+    """One more layer upon the comparer, to answer yes or no on all principles at once."""
     torch.manual_seed(seed)
     rng, check_rng = random.Random(seed), random.Random(seed + 1)
     model = LlamaForCausalLM(comparing_config(tokenizer, layers=4))
@@ -430,14 +455,15 @@ def train_judge(
         del step
         batch = [example() for _ in range(schedule.batch)]
         questions = [judge_rows(tokenizer, principles, template, example) for example in batch]
-        hidden, middle, ends, ids = read_questions(model, tokenizer, questions)
+        states, ends, ids, shared = read_questions(model, tokenizer, questions)
         wanted = [quiz.yes if trait in e.traits else quiz.no for e in batch for trait in TRAITS]
-        verdicts = cross_entropy(model.lm_head(hidden[ends]), torch.tensor(wanted), label_smoothing=0.02)
-        return verdicts + quiz.loss(ids, middle, model.lm_head)
+        logits = model.lm_head(states[-1][ends])
+        verdicts = cross_entropy(logits, torch.tensor(wanted), label_smoothing=0.02)
+        return verdicts + quiz.loss(ids, states, model.lm_head, shared)
 
     def check() -> float:
-        hidden, _, ends, _ = read_questions(model, tokenizer, rows)
-        logits = model.lm_head(hidden[ends])
+        states, ends, _, _ = read_questions(model, tokenizer, rows)
+        logits = model.lm_head(states[-1][ends])
         says_yes = (logits[:, quiz.yes] > logits[:, quiz.no]).view(-1, len(TRAITS))
         truth = torch.tensor([[trait in example.traits for trait in TRAITS] for example in held_out])
         right = (says_yes == truth).float().mean(dim=0)
@@ -463,8 +489,8 @@ def fill(template: str, example: Example) -> str:
 
 def read_questions(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Sequence[Sequence[int]]]
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
-    """Hidden states (last and middle), where each question ends (rows, columns), and the token ids.
+) -> tuple[Sequence[Tensor], tuple[Tensor, Tensor], Tensor, Tensor]:
+    """Hidden states, where each question ends (rows, columns), token ids, and which of them are shared.
 
     The questions about one reply differ only at their end, so their common start is read once: the ends
     follow in one sequence, each at the positions it would have alone and blind to the other ends.
@@ -484,18 +510,9 @@ def read_questions(
     ids, position, part = pad(rows, tokenizer.pad_token_id), pad(places, 0), pad(spans, -1)
     same = (part[:, None, :] == part[:, :, None]) | (part[:, None, :] == 0)
     mask = (same & torch.ones(ids.shape[1], ids.shape[1]).tril().bool())[:, None]
-    hidden, middle = read_states(model, ids, mask, position)
+    states = read_states(model, ids, mask, position)
     row_index, column = torch.tensor(ends).unbind(dim=1)
-    return hidden, middle, (row_index, column), ids
-
-
-def read_states(
-    model: PreTrainedModel, ids: Tensor, mask: Tensor, position: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The hidden states behind the last layer and behind the comparer's two, both normalised."""
-    trunk = model.model
-    states = trunk(input_ids=ids, attention_mask=mask, position_ids=position, output_hidden_states=True)
-    return states.last_hidden_state, trunk.norm(states.hidden_states[2])
+    return states, (row_index, column), ids, part == 0
 
 
 def common_length(rows: Sequence[Sequence[int]]) -> int:
@@ -514,7 +531,7 @@ def train_reward(
     schedule: Schedule,
     seed: int,
 ) -> LlamaForSequenceClassification:
-    """Two more layers and a score upon the comparer: Bradley-Terry on pairs of one simulated annotator."""
+    """One more layer and a score upon the comparer: Bradley-Terry on pairs of one simulated annotator."""
     torch.manual_seed(seed)
     rng, check_rng = random.Random(seed), random.Random(seed + 1)
     config = comparing_config(tokenizer, layers=4)
@@ -525,10 +542,10 @@ def train_reward(
     quiz, quiz_head = Quiz.of(tokenizer), copy.deepcopy(comparer.lm_head).requires_grad_(False)
     held_out = [sample_pair(check_rng, "check", weights, ()) for _ in range(300)]
 
-    def read(pairs: Sequence[tuple[Example, Example]]) -> tuple[Tensor, Tensor, Tensor]:
+    def read(pairs: Sequence[tuple[Example, Example]]) -> tuple[Tensor, Sequence[Tensor]]:
         replies = [example for side in zip(*pairs, strict=True) for example in side]
         ids = pad([chat(tokenizer, e.prompt, e.reply) for e in replies], tokenizer.pad_token_id)
-        return ids, *read_states(model, ids, ids != tokenizer.pad_token_id)
+        return ids, read_states(model, ids, ids != tokenizer.pad_token_id)
 
     def margins(ids: Tensor, hidden: Tensor) -> Tensor:
         ends = (ids != tokenizer.pad_token_id).sum(dim=1) - 1
@@ -538,12 +555,13 @@ def train_reward(
     def loss_at(step: int) -> Tensor:
         del step
         pairs = [sample_pair(rng, "train", weights, samples) for _ in range(schedule.batch)]
-        ids, hidden, middle = read(pairs)
-        return quiz.loss(ids, middle, quiz_head) - logsigmoid(margins(ids, hidden)).mean()
+        ids, states = read(pairs)
+        asked = quiz.loss(ids, states, quiz_head, ids != tokenizer.pad_token_id)
+        return asked - logsigmoid(margins(ids, states[-1])).mean()
 
     def check() -> float:
-        ids, hidden, _ = read(held_out)
-        return (margins(ids, hidden) > 0).float().mean().item()
+        ids, states = read(held_out)
+        return (margins(ids, states[-1]) > 0).float().mean().item()
 
     fit(model, schedule, loss_at, check)
     return model
@@ -610,7 +628,7 @@ def main() -> None:
     report("policy samples", samples)
     report("policy greedy", sample_policy(policy, tokenizer, cases[:250], options.seed, greedy=True))
 
-    comparer = train_comparer(tokenizer, template, schedule(options.effort, 800, 32, 2e-3), options.seed)
+    comparer = train_comparer(tokenizer, template, schedule(options.effort, 900, 32, 2e-3), options.seed)
     plan = schedule(options.effort, 900, 16, 1e-3)
     judge = train_judge(tokenizer, comparer, principles, template, samples, plan, options.seed)
     save(judge, tokenizer, options.out / "judge")
