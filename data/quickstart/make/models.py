@@ -629,7 +629,7 @@ def main() -> None:
     report("policy greedy", sample_policy(policy, tokenizer, cases[:250], options.seed, greedy=True))
 
     comparer = train_comparer(tokenizer, template, schedule(options.effort, 900, 32, 2e-3), options.seed)
-    plan = schedule(options.effort, 900, 16, 1e-3)
+    plan = schedule(options.effort, 1300, 16, 1e-3)
     judge = train_judge(tokenizer, comparer, principles, template, samples, plan, options.seed)
     save(judge, tokenizer, options.out / "judge")
     plan = schedule(options.effort, 500, 16, 1e-3)
