@@ -75,6 +75,7 @@ models: setup
 	@echo "making the embedded texts and training the embedded models"
 	@$(BIN)/python data/quickstart/make/texts.py
 	@$(BIN)/python data/quickstart/make/models.py
+	@$(BIN)/python data/quickstart/make/models.py --seed 1 --policy-only
 
 clean:
 	@rm -rf $(VENV) quickstart .mypy_cache .ruff_cache .pytest_cache

@@ -610,6 +610,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=QUICKSTART / "models", help="folder of the three models")
     parser.add_argument("--seed", type=int, default=0, help="seed of the whole run")
+    parser.add_argument("--policy-only", action="store_true", help="leave judge and reward model as they are")
     parser.add_argument("--effort", type=float, default=1.0, help="factor on the number of training steps")
     options = parser.parse_args()
     torch.set_num_threads(2)
@@ -622,6 +623,8 @@ def main() -> None:
 
     policy = train_policy(tokenizer, schedule(options.effort, 1200, 16, 3e-3), options.seed)
     save(policy, tokenizer, options.out / "policy")
+    if options.policy_only:
+        return
     policy.float()
     cases = [sample_case(random.Random(f"{options.seed} {i}"), "train") for i in range(6000)]
     samples = sample_policy(policy, tokenizer, cases, options.seed)
