@@ -258,7 +258,7 @@ def quickstart_summary(results: dict[str, Any]) -> str:
         f"made: {out}/run (dataset, tables, report.html), {out}/models (dpo, kto), "
         f"{out}/samples.jsonl (before and after)",
         "try next:",
-        f"  prefgen pair {out}/run --min-confidence 0.9 --out {out}/stricter",
+        f"  prefgen pair {out}/run --min-confidence 0.97 --out {out}/stricter",
         f"  prefgen train dpo --model {asset('quickstart/models/policy')} --data {out}/run --out my-model",
         "  prefgen generate my-prompts.jsonl --policy openai/NAME --judge anthropic/NAME --out runs/first",
     ]
