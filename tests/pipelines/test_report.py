@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -109,8 +110,8 @@ def publish(
     with RunDirectory.start(folder, config.model_dump(mode="json")) as run:
         publisher = Publisher(run, config.format, CarriedColumns())
         for prompt, sampled, results in made:
-            outcome = Pairing(config.rule).outcome(prompt, sampled, results, planted)
-            publisher.append(outcome)
+            outcome = Pairing(config.rule).outcome(prompt, sampled, results)
+            publisher.append(replace(outcome, planted=planted))
         publisher.publish_tables()
         entry = {"spec": "test/judge", "served": "judge-2026", "capabilities_missing": {"logprobs": "no"}}
         manifest = {
