@@ -28,10 +28,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """A pair and its annotators' labels, in the order of the file."""
+    """A pair and its annotators' labels, in the order of the file. `annotators`: who gave each, None where
+    the file does not say."""
 
     pair: Pair
     labels: tuple[Verdict, ...]
+    annotators: tuple[str | None, ...]
 
     @property
     def majority(self) -> Verdict:
@@ -58,21 +60,47 @@ def read_pairs(path: Path) -> Iterator[Pair]:
 def read_labels(path: Path) -> list[LabelledPair]:
     """The labelled pairs of a file, in the order their ids first appear. Raises InputError.
 
-    Several rows with one id are several annotators; they must show the same responses.
+    Several rows with one id are several annotators; they must show the same responses, and a named
+    annotator labels a pair once.
     """
     pairs: dict[str, Pair] = {}
-    labels: dict[str, list[Verdict]] = {}
+    labels: dict[str, list[tuple[str | None, Verdict]]] = {}
     for record in read_records(path):
         require_columns(path, record, "label")
         pair = _pair(path, record)
         known = pairs.setdefault(pair.id, pair)
-        if (known.a.text, known.b.text) != (pair.a.text, pair.b.text):
-            raise InputError(path, f"the id {pair.id!r} stands for different responses", line=record.line)
+        if _content(known) != _content(pair):
+            raise InputError(
+                path, f"the id {pair.id!r} stands for different prompts or responses", line=record.line
+            )
         label = record.values["label"]
-        if label not in get_args(Verdict):
+        if not isinstance(label, str) or label not in get_args(Verdict):
             raise InputError(path, "not a label", line=record.line, seen=label, expected="a, b or tie")
-        labels.setdefault(pair.id, []).append(cast(Verdict, label))
-    return [LabelledPair(pair, tuple(labels[name])) for name, pair in pairs.items()]
+        given = labels.setdefault(pair.id, [])
+        annotator = _annotator(path, record)
+        if annotator is not None and annotator in dict(given):
+            raise InputError(
+                path,
+                f"annotator {annotator!r} labels the pair {pair.id!r} twice",
+                line=record.line,
+                expected="one row for each annotator and id",
+            )
+        given.append((annotator, cast(Verdict, label)))
+    return [_labelled(pair, labels[name]) for name, pair in pairs.items()]
+
+
+def _labelled(pair: Pair, given: Sequence[tuple[str | None, Verdict]]) -> LabelledPair:
+    annotators, labels = zip(*given, strict=True)
+    return LabelledPair(pair, labels, annotators)
+
+
+def _content(pair: Pair) -> tuple[object, ...]:
+    return pair.prompt.messages, pair.a.text, pair.b.text
+
+
+def _annotator(path: Path, record: Record) -> str | None:
+    value = record.values.get("annotator")
+    return None if value is None or value == "" else identifier(path, record, value, "annotator")
 
 
 def _pair(path: Path, record: Record) -> Pair:

@@ -201,14 +201,15 @@ def _read_text(path: Path) -> Iterator[Record]:
                 yield Record(line, {"prompt": text.strip()})
 
 
-def identifier(path: Path, record: Record, value: Json) -> str:
-    """A row's id as text: strings and integers only, printable, so that it is safe in any table."""
+def identifier(path: Path, record: Record, value: Json, what: str = "id") -> str:
+    """A row's id (or other name) as text: strings and integers only, printable, so that it is safe in any
+    table."""
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         raise InputError(
-            path, "a bad id", line=record.line, seen=value, expected="a non-empty string or an integer"
+            path, f"a bad {what}", line=record.line, seen=value, expected="a non-empty string or an integer"
         )
     if not str(value).isprintable():
-        raise InputError(path, "an id with control characters", line=record.line, seen=repr(value))
+        raise InputError(path, f"an {what} with control characters", line=record.line, seen=repr(value))
     return str(value)
 
 
