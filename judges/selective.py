@@ -1,10 +1,10 @@
 """Which of a judge's labels may be kept so that they are right as often as was asked for.
 
-Trust or Escalate (Jung, Brahman and Choi, ICLR 2025, arXiv 2407.18370): thresholds on the judge's confidence
-are tested one after the other from the strictest down, each by the Clopper-Pearson bound of its error rate, and
-the first that fails ends the test. Then with probability 1 - delta over the labels drawn, the labels above the
-last threshold that passed are right at the target rate. When none passes there is no such threshold, and
-nothing may be kept.
+Trust or Escalate (Jung, Brahman and Choi, ICLR 2025, arXiv 2407.18370): thresholds on the judge's
+confidence are tested one after the other from the strictest down, each by the Clopper-Pearson bound of its
+error rate, and the first that fails ends the test. Then with probability 1 - delta over the labels drawn, the
+labels above the last threshold that passed are right at the target rate. When none passes there is no such
+threshold, and nothing may be kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _FIRST_SHARE = 0.25
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Of `n` labels those with confidence >= `threshold` are kept: `n_kept`, with `n_errors` wrong ones.
-    `upper_bound`: of their error rate, exact at level 1 - `delta`; at most 1 - `target`. `coverage`: n_kept / n."""
+    `upper_bound`: of their error rate, exact at level 1 - `delta`; at most 1 - `target`. `coverage`:
+    n_kept / n."""
 
     target: float
     delta: float

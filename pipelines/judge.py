@@ -47,9 +47,11 @@ def verdict_rows(judge: Judge, judged: JudgedPair) -> list[dict[str, Any]]:
     pair = judged.pair
     orders = sorted({result.provenance.order for result in judged.results if result.provenance.order})
     if not orders:
-        return [_row(judge, pair, None, judged.margin)]
+        return [_row(judge, pair, None, judged.results, judged.margin)]
     shown = {order: [item for item in judged.results if item.provenance.order == order] for order in orders}
-    return [_row(judge, pair, order, _margin(judge, pair, results)) for order, results in shown.items()]
+    return [
+        _row(judge, pair, order, results, _margin(judge, pair, results)) for order, results in shown.items()
+    ]
 
 
 def _margin(judge: Judge, pair: Pair, results: Sequence[JudgeResult]) -> float | None:
@@ -57,12 +59,24 @@ def _margin(judge: Judge, pair: Pair, results: Sequence[JudgeResult]) -> float |
     return standing.margin(pair.a.id, pair.b.id)
 
 
-def _row(judge: Judge, pair: Pair, order: str | None, margin: float | None) -> dict[str, Any]:
+def _by_principle(judge: Judge, pair: Pair, results: Sequence[JudgeResult]) -> dict[str, float]:
+    """The probability that a is better by each principle, where they are asked one by one."""
+    told = {
+        name: _margin(judge, pair, [item for item in results if item.provenance.principle == name])
+        for name in judge.weights
+    }
+    return {name: sigmoid(margin) for name, margin in told.items() if margin is not None}
+
+
+def _row(
+    judge: Judge, pair: Pair, order: str | None, results: Sequence[JudgeResult], margin: float | None
+) -> dict[str, Any]:
     row: dict[str, Any] = {"id": pair.id, "verdict": None, "p_a": None, "order": order, "judge": judge.name}
     if margin is None:
         return row
     verdict = "a" if margin > 0 else "b" if margin < 0 else "tie"
-    return row | {"verdict": verdict, "p_a": sigmoid(margin)}
+    principles = {"principles": _by_principle(judge, pair, results)} if judge.weights else {}
+    return row | {"verdict": verdict, "p_a": sigmoid(margin)} | principles
 
 
 async def judge_file(config: JudgeConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
@@ -72,7 +86,7 @@ async def judge_file(config: JudgeConfig, console: Console, *, overwrite: bool =
     """
     check_judging(config)
     check_unwritten(config.out, overwrite)
-    pairs = list(read_pairs(config.pairs))
+    pairs = list(read_pairs(config.pairs, text=config.reference))
     with Ledger(config.ledger or default_path()) as ledger:
         async with roles_of(config, ledger, console) as roles:
             judge = await make_judge(config, roles)

@@ -209,7 +209,7 @@ def identifier(path: Path, record: Record, value: Json, what: str = "id") -> str
             path, f"a bad {what}", line=record.line, seen=value, expected="a non-empty string or an integer"
         )
     if not str(value).isprintable():
-        raise InputError(path, f"an {what} with control characters", line=record.line, seen=repr(value))
+        raise InputError(path, f"the {what} has control characters", line=record.line, seen=repr(value))
     return str(value)
 
 
@@ -223,6 +223,16 @@ def require_columns(path: Path, record: Record, *names: str) -> None:
             line=record.line,
             seen=f"columns {', '.join(record.values) or 'none'}",
             expected=f"columns {', '.join(names)}",
+        )
+
+
+def require_text(path: Path, record: Record, name: str) -> None:
+    """Raises InputError unless the row has some text in a column."""
+    require_columns(path, record, name)
+    value = record.values[name]
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(
+            path, f"no text in column {name!r}", line=record.line, seen=repr(value), expected="some text"
         )
 
 

@@ -47,7 +47,7 @@ def test_responses_of_one_text_are_still_two_candidates(tmp_path: Path) -> None:
         (ROW | {"prompt": ""}, "prompt"),
         ({key: value for key, value in ROW.items() if key != "response_b"}, "response_b"),
         (ROW | {"id": None}, "bad id"),
-        (ROW | {"response_a": "another"}, "different responses"),
+        (ROW | {"response_a": "another"}, "different prompts or responses"),
     ],
 )
 def test_refused_rows_name_the_line(tmp_path: Path, row: dict[str, Any], words: str) -> None:

@@ -1,0 +1,157 @@
+"""May this judge be trusted? Its verdicts against people's labels, and what follows for generated labels."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from judges.items import Item, collect
+from judges.planner import next_to_label
+from pipelines.calibrate_config import CalibrateConfig
+from pipelines.calibration import Settings, examine
+from pipelines.calibration_page import write_page
+from pipelines.console import Console
+from pipelines.judge import judge_pairs, write_verdicts
+from pipelines.judging import check_judging, make_judge, roles_of
+from pipelines.signature import signature
+from prefgen.errors import GateError, InputError
+from prefgen.labels import LabelledPair, Pair, read_labels, read_pairs
+from prefgen.ledger import Ledger, default_path
+from prefgen.messages import as_dicts
+from prefgen.records import check_unwritten
+from prefgen.verdict_file import RecordedVerdict, read_verdicts
+
+CALIBRATION, VERDICTS, PAGE, NEXT = "calibration.json", "verdicts.jsonl", "report.html", "next.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    labelled: list[LabelledPair]
+    unlabelled: list[Pair]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return [told.pair for told in self.labelled] + self.unlabelled
+
+
+async def calibrate(config: CalibrateConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
+    """Writes calibration.json and report.html (and next.jsonl) and returns the calibration.
+
+    Asking again costs nothing: every answer is in the ledger. Raises UsageError and its kin for bad input,
+    GateError when no item has a usable verdict or too many calls failed.
+    """
+    check_unwritten(config.out / CALIBRATION, overwrite)
+    inputs = _read(config)
+    verdicts = await _verdicts(config, inputs, console)
+    by = signature(config) if config.verdicts is None else None
+    items = collect(inputs.labelled, verdicts)
+    _check_met(config, items, verdicts)
+    for warning in _warnings(items, verdicts, inputs):
+        console.warn(warning)
+    settings = Settings(
+        config.target,
+        config.delta,
+        config.map,
+        config.failures_as_tie,
+        config.epsilon,
+        config.width,
+        config.seed,
+    )
+    judge: dict[str, Any] = by or {"names": _names(verdicts)}
+    found = examine(items, settings) | {"judge": judge}
+    if inputs.unlabelled:
+        found["planner"]["next"] = _write_next(config, inputs.unlabelled, verdicts)
+    write_page(config.out / PAGE, found, items)
+    _write(config.out / CALIBRATION, json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return found
+
+
+def _read(config: CalibrateConfig) -> _Inputs:
+    labelled = read_labels(config.labels)
+    unlabelled = list(read_pairs(config.unlabelled)) if config.unlabelled is not None else []
+    known = {told.pair.id for told in labelled}
+    return _Inputs(labelled, [pair for pair in unlabelled if pair.id not in known])
+
+
+async def _verdicts(config: CalibrateConfig, inputs: _Inputs, console: Console) -> list[RecordedVerdict]:
+    """Read, or asked for and then read from the file that the answers were written to."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    if config.verdicts is not None:
+        return read_verdicts(config.verdicts)
+    check_judging(config)
+    with Ledger(config.ledger or default_path()) as ledger:
+        async with roles_of(config, ledger, console) as roles:
+            judge = await make_judge(config, roles)
+            with console.step(f"judging {len(inputs.pairs)} pairs"):
+                judged = await judge_pairs(judge, inputs.pairs)
+    write_verdicts(judge, judged, config.out / VERDICTS)
+    failed = sum(item.margin is None for item in judged)
+    if failed > config.max_failure_share * len(judged):
+        raise GateError(
+            f"the judge gave no usable verdict on {failed} of {len(judged)} pairs, more than "
+            f"{config.max_failure_share:.0%}\n  fix: see {config.out / VERDICTS}; another judge, more "
+            "--judge-max-tokens, or a larger --max-failure-share"
+        )
+    return read_verdicts(config.out / VERDICTS)
+
+
+def _check_met(config: CalibrateConfig, items: Sequence[Item], verdicts: Sequence[RecordedVerdict]) -> None:
+    if not any(item.verdicts for item in items):
+        raise InputError(
+            config.verdicts or config.out / VERDICTS,
+            f"no verdict is on a pair of {config.labels}",
+            seen=f"ids such as {verdicts[0].id!r}",
+            expected=f"ids such as {items[0].pair.id!r}",
+        )
+    if all(item.margin is None for item in items):
+        raise GateError("the judge gave no usable verdict on any labelled pair")
+
+
+def _warnings(items: Sequence[Item], verdicts: Sequence[RecordedVerdict], inputs: _Inputs) -> list[str]:
+    """What was left out or looks wrong, each with its count."""
+    known = {pair.id for pair in inputs.pairs}
+    twice = Counter((item.cluster, item.pair.a.text, item.pair.b.text) for item in items)
+    counted = {
+        "labelled pairs have no verdict at all": sum(not item.verdicts for item in items),
+        "verdicts are on ids without a label": sum(verdict.id not in known for verdict in verdicts),
+        "verdicts contradict their own p_a, which counts": sum(v.contradicts_itself for v in verdicts),
+        "labelled pairs stand twice under other ids": sum(count - 1 for count in twice.values()),
+    }
+    return [f"{count} {what}" for what, count in counted.items() if count]
+
+
+def _names(verdicts: Sequence[RecordedVerdict]) -> list[str]:
+    return sorted({verdict.judge for verdict in verdicts if verdict.judge is not None})
+
+
+def _write_next(
+    config: CalibrateConfig, unlabelled: Sequence[Pair], verdicts: Sequence[RecordedVerdict]
+) -> dict[str, Any]:
+    """Pairs to label next, in the form of a pairs file."""
+    items = collect([LabelledPair(pair, ("tie",), (None,)) for pair in unlabelled], verdicts)
+    usable = [(item, abs(item.margin)) for item in items if item.margin is not None]
+    order = next_to_label(
+        [margin for _, margin in usable], [item.cluster for item, _ in usable], config.next, config.seed
+    )
+    rows = [
+        {
+            "id": pair.id,
+            "prompt": as_dicts(pair.prompt.messages),
+            "response_a": pair.a.text,
+            "response_b": pair.b.text,
+        }
+        for pair in (usable[index][0].pair for index in order)
+    ]
+    _write(config.out / NEXT, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return {"file": NEXT, "n": len(rows), "of": len(unlabelled), "without_verdict": len(items) - len(usable)}
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,45 @@
+"""Every option of `prefgen calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from judges.calibration import MapKind
+from pipelines.generate_config import JudgingConfig
+
+
+class CalibrateConfig(JudgingConfig):
+    labels: Path
+    """Labels file: id, prompt, response_a, response_b, label (a, b, tie), optional annotator."""
+    out: Path
+    """Directory for calibration.json and report.html."""
+    verdicts: Path | None = None
+    """Recorded verdicts to calibrate instead of asking a judge: id, verdict, optional p_a, order, judge."""
+    target: float = Field(default=0.9, gt=0.5, lt=1)
+    """Share of kept labels that a human should agree with."""
+    delta: float = Field(default=0.1, gt=0, lt=1)
+    """Risk that the target is missed all the same."""
+    map: Literal[MapKind, "auto"] = "auto"
+    """From log-odds to probability: temperature, unless another is clearly better; or always this one."""
+    failures_as_tie: bool = False
+    """Count items without a usable verdict as ties instead of leaving them out."""
+    epsilon: float = Field(default=0.1, ge=0, lt=1)
+    """Alternative-annotator test: what a judge's lower cost excuses; .2 against experts, .15 skilled
+    annotators, .1 a crowd."""
+    width: float = Field(default=0.1, gt=0, lt=1)
+    """Width of the interval of agreement to plan labels for."""
+    unlabelled: Path | None = None
+    """Pairs file from which to draw the pairs to label next; written to next.jsonl."""
+    next: int = Field(default=100, ge=1)
+    """How many pairs to draw."""
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> Self:
+        """Replaces the rule of `JudgingConfig`: recorded verdicts are a third way."""
+        given = [name for name in (self.judge, self.reward_model, self.verdicts) if name is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of --judge MODEL, --reward-model MODEL and --verdicts FILE")
+        return self

@@ -1,0 +1,36 @@
+"""Which judge a calibration is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from judges.constitution import load_constitution
+from pipelines.generate_config import CallConfig, JudgingConfig
+from prefgen.messages import Json, content_hash
+
+_ANYHOW = {"meetings", "meeting_rounds", "judge_max_tokens", "permutations"}
+"""Options that decide how much is asked, not what an answer means."""
+
+
+def signature(config: JudgingConfig) -> dict[str, Json]:
+    """All options that decide what a judge's log-odds mean; files stand for their content.
+
+    Two jobs with one signature may share a calibration. Raises InputError for a constitution that is none.
+    """
+    meaning = JudgingConfig.model_fields.keys() - CallConfig.model_fields.keys() - _ANYHOW
+    values: dict[str, Json] = config.model_dump(mode="json", include=meaning)
+    for name in meaning:
+        value = getattr(config, name)
+        if isinstance(value, Path):
+            values[name] = content_hash(value.read_text(encoding="utf-8"))
+    values["constitution"] = load_constitution(config.constitution).hash if config.judge else None
+    return values
+
+
+def differences(calibrated: dict[str, Json], asked: dict[str, Json]) -> list[str]:
+    """The options in which a calibration's judge differs from another, told as `name: seen, expected`."""
+    return [
+        f"{name} {asked.get(name)!r}, calibrated {value!r}"
+        for name, value in sorted(calibrated.items())
+        if asked.get(name) != value
+    ]
