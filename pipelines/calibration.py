@@ -232,6 +232,7 @@ def _probability(items: Sequence[Item], settings: Settings, agreed: Mapping[str,
         | {"maps": {name: _trial(item) for name, item in trials.items()}},
         "selective": None if selection is None else selection.as_json(),
         "selective_items": {
+            "target": settings.target,
             "delta": settings.delta,
             "confidence": confidence.tolist(),
             "correct": correct.tolist(),

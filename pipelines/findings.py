@@ -17,8 +17,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from pipelines.calibrated import rule_of
 from pipelines.charts import Tally
-from pipelines.generate_config import PairingConfig
 from pipelines.stored import stored
 from prefgen.candidate import Candidate
 from prefgen.judgment import JudgeResult, Judgment
@@ -211,19 +211,15 @@ def _add_prompts(findings: Findings, run: RunDirectory, manifest: Mapping[str, A
         findings.position.add(results)
         hashes = (item.provenance.constitution for item in results)
         findings.constitution = findings.constitution or next(hashes, None)
-        for preference in _below(prompt, sampled, standing, _rule(manifest)) if wanted else ():
+        for preference in _below(prompt, sampled, standing, rule_of(manifest)) if wanted else ():
             findings.add_dropped(_recalled(preference))
-
-
-def _rule(manifest: Mapping[str, Any]) -> PairingRule:
-    return PairingConfig(**{name: manifest["config"][name] for name in PairingConfig.model_fields}).rule
 
 
 def _below(prompt: Prompt, sampled: Sampled, standing: Standing, rule: PairingRule) -> list[Preference]:
     """Pairs that were dropped for their margin: no table holds them, so pairing is done without that rule
     and those that come after it."""
     most = len(sampled.distinct) ** 2
-    lenient = replace(rule, min_confidence=0.5, max_pairs=most, max_similarity=1.0, max_length_gap=None)
+    lenient = replace(rule, min_confidence=0.0, max_pairs=most, max_similarity=1.0, max_length_gap=None)
     preferences = pair_up(prompt, sampled.distinct, standing, lenient).preferences
     return [item for item in preferences if item.confidence < rule.min_confidence]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pipelines.calibrated import pairing_of
+from pipelines.console import Console
 from pipelines.generate_config import PairConfig
-from pipelines.outcome import Pairing
 from pipelines.publish import Publisher, finish_run
 from pipelines.stored import stored
 from prefgen.errors import UsageError
@@ -15,22 +16,23 @@ from prefgen.run import RunDirectory
 from prefgen.tables import read_table
 
 
-def pair(config: PairConfig, *, overwrite: bool = False) -> dict[str, Any]:
+def pair(config: PairConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
     """Writes a run directory of its own to `config.out` and returns its manifest.
 
-    Raises InputError where `config.run` is not a finished run, RunDirectoryError for a used `out`.
+    Raises InputError where `config.run` is not a finished run or the calibration not of its judge,
+    GateError where no threshold earns the target precision, RunDirectoryError for a used `out`.
     """
     source = RunDirectory.open(config.run)
     if config.out.resolve() == config.run.resolve():
         raise UsageError(f"--out {config.out} is the run itself; name another directory")
     manifest = source.manifest
     resolved = config.model_dump(mode="json") | {"command": "pair"}
+    pairing, calibrated = pairing_of(config, manifest["judged_by"], manifest["weights"], console)
     carried = CarriedColumns()
     for row in read_table(source.path / "candidates.parquet", ["columns"]):
         carried.see(json.loads(row["columns"]))
     with RunDirectory.start(config.out, resolved, overwrite=overwrite) as run:
         publisher = Publisher(run, config.format, carried)
-        pairing = Pairing(config.rule, config.kto_labels, manifest["weights"])
         for prompt, sampled, results in stored(source):
             publisher.append(pairing.outcome(prompt, sampled, results))
         publisher.publish_tables()
@@ -44,6 +46,8 @@ def pair(config: PairConfig, *, overwrite: bool = False) -> dict[str, Any]:
                 "config": changed,
                 "seed": config.seed,
                 "source": str(config.run),
+                "calibration": calibrated,
+                "weights": dict(pairing.weights),
                 "usage": dict.fromkeys(manifest["usage"], 0),
             },
         )

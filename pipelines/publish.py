@@ -84,6 +84,7 @@ class Publisher:
         self._ids: list[str] = []
         self.planted: list[PlantedResult] = []
         self.splits: dict[str, dict[str, int]] = {}
+        self._confidence = 0.0
         work = run.path / ".work"
         self._tables = {
             "candidates": TableWriter(run.path / "candidates.parquet", CANDIDATES),
@@ -148,9 +149,15 @@ class Publisher:
         self._near.add(outcome.prompt.text)
         carried = self._carried.values(outcome.prompt.columns)
         for preference in outcome.paired.preferences:
+            self._confidence += preference.confidence
             self._tables["dpo"].append(dpo_row(preference, self._format) | carried)
         for row in outcome.kto:
             self._tables["kto"].append(kto_row(row, self._format) | carried)
+
+    @property
+    def mean_confidence(self) -> float | None:
+        """Of the pairs: with calibrated confidences, the share of labels expected to be right."""
+        return self._confidence / self.counts.pairs if self.counts.pairs else None
 
     @property
     def swap_errors(self) -> list[str]:
@@ -214,7 +221,12 @@ def finish_run(publisher: Publisher, test_share: float, manifest: Mapping[str, A
     weights = trainer_weights(counts)
     if weights is not None:
         run.write_text("kto/trainer.yaml", yaml.safe_dump(weights))
-    whole = {**manifest, "counts": counts_json(counts), "splits": publisher.splits}
+    whole = {
+        **manifest,
+        "counts": counts_json(counts),
+        "splits": publisher.splits,
+        "expected_label_precision": publisher.mean_confidence if manifest["calibration"] else None,
+    }
     write_card(run, whole)
     write_report(run, whole)
     (run.path / ".work").rmdir()

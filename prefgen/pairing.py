@@ -16,7 +16,7 @@ from statistics import fmean, pstdev
 from typing import Literal
 
 from prefgen.candidate import Candidate
-from prefgen.judgment import logit, sigmoid
+from prefgen.confidence import UNCALIBRATED, Confidence
 from prefgen.messages import content_hash
 from prefgen.preference import Preference
 from prefgen.prompt import Prompt
@@ -30,9 +30,9 @@ _TIE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class PairingRule:
-    """`min_confidence`: probability that chosen beats rejected, at least. `max_pairs`: per prompt.
-    `max_similarity`: pairs more alike than this (0..1) are the same answer twice. `max_length_gap`: in
-    characters, as a share of the longer one; None: no limit."""
+    """`min_confidence`: probability that chosen beats rejected, at least, as `confidence` tells it from a
+    margin. `max_pairs`: per prompt. `max_similarity`: pairs more alike than this (0..1) are the same answer
+    twice. `max_length_gap`: in characters, as a share of the longer one; None: no limit."""
 
     strategy: Strategy = "best-worst"
     min_confidence: float = 0.75
@@ -41,6 +41,7 @@ class PairingRule:
     max_length_gap: float | None = None
     allow_truncated: bool = False
     seed: int = 0
+    confidence: Confidence = UNCALIBRATED
 
 
 @dataclass(slots=True)
@@ -73,8 +74,9 @@ def pair_up(prompt: Prompt, candidates: Sequence[Candidate], standing: Standing,
             paired.dropped[reason or "judge_failure"] += 1
             continue
         why = standing.reasons(better.id, worse.id)
-        kept.append(Preference(prompt, better, worse, margin, sigmoid(margin), why))
-    kept.sort(key=lambda preference: (-preference.margin, preference.id))
+        sure = rule.confidence.probability(margin, better, worse)
+        kept.append(Preference(prompt, better, worse, margin, sure, why))
+    kept.sort(key=lambda preference: (-preference.confidence, -preference.margin, preference.id))
     paired.preferences = kept[: rule.max_pairs]
     paired.dropped["over_max_pairs"] += len(kept) - len(paired.preferences)
     if not candidates or len(candidates) == 1:
@@ -128,7 +130,7 @@ def _objection(
     and the direct margin says otherwise, the pair is inconsistent."""
     if margin is None:
         unfinished = better.truncated or better.empty or worse.truncated or worse.empty
-        return "unfinished" if unfinished and not failed else "judge_failure"
+        return "judge_failure" if failed else "unfinished" if unfinished else "not_compared"
     if better.truncated and not rule.allow_truncated:
         return "chosen_truncated"
     if better.empty:
@@ -137,7 +139,7 @@ def _objection(
         return "tie"
     if margin < 0:
         return "inconsistent"
-    if sigmoid(margin) < rule.min_confidence:
+    if rule.confidence.probability(margin, better, worse) < rule.min_confidence:
         return "margin"
     if similarity(better.text, worse.text) > rule.max_similarity:
         return "near_identical"
@@ -185,7 +187,7 @@ def _by_threshold(
 ) -> list[tuple[Candidate, bool]]:
     if len(scores) < 2:
         return []
-    half, middle = logit(rule.min_confidence) / 2, fmean(scores.values())
+    half, middle = rule.confidence.margin_at(rule.min_confidence) / 2, fmean(scores.values())
     rows = []
     for candidate in candidates:
         distance = scores.get(candidate.id, middle) - middle

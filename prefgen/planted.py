@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from prefgen.candidate import Candidate
-from prefgen.judgment import sigmoid
 from prefgen.messages import content_hash
-from prefgen.pairing import Paired
+from prefgen.pairing import Paired, PairingRule
 from prefgen.prompt import Prompt
 from prefgen.verdicts import Standing
 
@@ -70,7 +69,7 @@ def plant(prompt: Prompt, candidates: Sequence[Candidate]) -> list[Planted]:
     ]
 
 
-def check(planted: Planted, standing: Standing, paired: Paired, min_confidence: float) -> PlantedResult:
+def check(planted: Planted, standing: Standing, paired: Paired, rule: PairingRule) -> PlantedResult:
     """Whether what came out of judging and pairing contradicts what is known.
 
     A margin that is clear enough to be a label counts as one, even where a later rule (an empty
@@ -78,9 +77,12 @@ def check(planted: Planted, standing: Standing, paired: Paired, min_confidence: 
     """
     margin = standing.margin(planted.good.id, planted.bad.id)
     emitted = bool(paired.preferences)
-    wrong = margin is not None and margin < 0 and sigmoid(-margin) >= min_confidence
+    good, bad = planted.good, planted.bad
+    for_good = 0.0 if margin is None else rule.confidence.probability(margin, good, bad)
+    for_bad = 0.0 if margin is None else rule.confidence.probability(-margin, bad, good)
+    wrong = margin is not None and margin < 0 and for_bad >= rule.min_confidence
     if planted.kind == "identical":
-        wrong = emitted or wrong or (margin is not None and sigmoid(margin) >= max(min_confidence, 0.6))
+        wrong = emitted or wrong or for_good >= max(rule.min_confidence, 0.6)
     else:
         wrong = wrong or any(item.chosen.id != planted.good.id for item in paired.preferences)
     return PlantedResult(planted.kind, planted.prompt.id, emitted, not wrong, margin)

@@ -19,7 +19,7 @@ BY_KIND = {item.kind: item for item in plant(PROMPT, [GOOD])}
 def told(item: Planted, margin: float) -> PlantedResult:
     """What comes of a judge that gives `good` this margin over `bad`."""
     standing = settle([side.id for side in item.sides], [judgment(item.good.id, item.bad.id, margin)])
-    return check(item, standing, pair_up(PROMPT, item.sides, standing, RULE), RULE.min_confidence)
+    return check(item, standing, pair_up(PROMPT, item.sides, standing, RULE), RULE)
 
 
 def test_what_is_planted() -> None:
@@ -71,7 +71,7 @@ def test_only_a_wrong_label_is_wrong(kind: str, margin: float, correct: bool, em
 def test_a_failed_judgment_is_no_wrong_label() -> None:
     item = BY_KIND["corrupted"]
     standing = settle([GOOD.id, item.bad.id], [])
-    result = check(item, standing, pair_up(PROMPT, item.sides, standing, RULE), 0.75)
+    result = check(item, standing, pair_up(PROMPT, item.sides, standing, RULE), RULE)
     assert (result.correct, result.emitted, result.margin) == (True, False, None)
 
 

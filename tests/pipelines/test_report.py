@@ -121,7 +121,7 @@ def publish(
             "models": models or {"policy": [{"spec": "test/x", "served": "x-1"}], "judge": entry},
             "weights": {},
             "usage": usage or _usage(cost_usd=None),
-            "expected_label_precision": None,
+            "calibration": None,
             "timings": {"sample_and_judge": 300.0},
         }
         finish_run(publisher, config.test_share, manifest)

@@ -1,0 +1,350 @@
+"""`prefgen calibrate`: hand-worked items, published figures, and what generate makes of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import FAKES, Runner, rows, some_prompts, write_prompts
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "data"
+LABEL = {"prompt": "Q?", "response_a": "one", "response_b": "three"}
+
+
+def write(path: Path, found: Iterable[Mapping[str, Any]]) -> Path:
+    return write_prompts(path, found)
+
+
+def labels(path: Path, given: Sequence[str]) -> Path:
+    found = ({"id": n, **LABEL, "prompt": f"Question {n}?", "label": label} for n, label in enumerate(given))
+    return write(path, found)
+
+
+def test_the_contract_by_hand(tmp_path: Path, prefgen: Runner) -> None:
+    """Six items. Judge: a (both orders), a, tie by opposite orders, b, b, none."""
+    told = labels(tmp_path / "l.jsonl", ["a", "b", "a", "b", "tie", "a"])
+    said = [
+        *({"id": 0, "verdict": "a", "order": order} for order in ("ab", "ba")),
+        {"id": 1, "verdict": "a", "order": "ab"},
+        {"id": 2, "verdict": "a", "order": "ab"},
+        {"id": 2, "verdict": "b", "order": "ba"},
+        *({"id": 3, "verdict": "b", "order": order} for order in ("ab", "ba")),
+        {"id": 4, "verdict": "b", "order": "ab"},
+        {"id": 5, "verdict": None, "order": "ab"},
+    ]
+    verdicts = write(tmp_path / "v.jsonl", said)
+    ran = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads((tmp_path / "c" / "calibration.json").read_text())
+    assert found == ran.result
+    assert (found["n"], found["n_items"], found["n_failed"]) == (5, 6, 1)
+    # Human a b a b tie, judge a a tie b b: two of five; both decided: a b b against a a b, two of three.
+    assert found["agreement"]["value"] == pytest.approx(0.4)
+    assert found["agreement_no_ties"]["value"] == pytest.approx(2 / 3)
+    assert found["confusion"] == {
+        "a": {"a": 1, "b": 0, "tie": 1},
+        "b": {"a": 1, "b": 1, "tie": 0},
+        "tie": {"a": 0, "b": 1, "tie": 0},
+    }
+    # po = .4; pe = (2·2 + 2·2 + 1·1) / 25 = .36.
+    assert found["kappa"]["value"] == pytest.approx((0.4 - 0.36) / 0.64)
+    assert found["precision_macro"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert found["position"]["n_both_orders"] == 3
+    assert found["position"]["consistency"] == pytest.approx(2 / 3)
+    # Shown first won: 0 yes no, 1 yes, 2 yes yes, 3 no yes, 4 no.
+    assert found["position"]["first_slot_rate"] == pytest.approx(5 / 8)
+    # The longer response is b. Both decided: items 0, 1, 3: judge a a b, people a b b.
+    assert found["length"]["judge_prefers_longer"] == pytest.approx(1 / 3)
+    assert found["length"]["human_prefers_longer"] == pytest.approx(2 / 3)
+    assert found["selective"] is None
+    assert (
+        "abstains"
+        in prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--overwrite").out
+    )
+
+
+def test_failures_count_as_ties_only_when_told_to(tmp_path: Path, prefgen: Runner) -> None:
+    told = labels(tmp_path / "l.jsonl", ["a", "tie", "b"])
+    said = [{"id": 0, "verdict": "a"}, {"id": 1, "verdict": None}, {"id": 2, "verdict": "b"}]
+    verdicts = write(tmp_path / "v.jsonl", said)
+    command = ("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json")
+    assert prefgen(*command).result["confusion"]["tie"] == {"a": 0, "b": 0, "tie": 0}
+    counted = prefgen(*command, "--overwrite", "--failures-as-tie").result
+    assert counted["confusion"]["tie"] == {"a": 0, "b": 0, "tie": 1}
+    assert (counted["n"], counted["n_failed"]) == (3, 1)
+
+
+def test_several_annotators(tmp_path: Path, prefgen: Runner) -> None:
+    """Two of three say the same on every item: two people drawn agree on a third of the draws."""
+    given = (("x", "a"), ("y", "a"), ("z", "b"))
+    told = write(
+        tmp_path / "l.jsonl",
+        (
+            {"id": n, **LABEL, "prompt": f"Question {n}?", "label": label, "annotator": name}
+            for n in range(4)
+            for name, label in given
+        ),
+    )
+    verdicts = write(tmp_path / "v.jsonl", ({"id": n, "verdict": "a"} for n in range(4)))
+    found = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json").result
+    people = found["annotators"]
+    assert people["n"] == 3
+    assert people["human_agreement"] == pytest.approx(1 / 3)
+    assert people["judge_agreement"]["value"] == pytest.approx(2 / 3)
+    assert people["pairwise_kappa"]["x|z"] == pytest.approx(0.0)
+    assert people["alternative_annotator"] is None
+    assert found["agreement"]["value"] == 1.0
+
+
+PUBLISHED = {
+    "GPT-4/Vanilla_NoRules": (0.935, 0.97, None),
+    "ChatGPT/Vanilla_NoRules": (0.79, 0.68, 0.64),
+    "LLaMA2/Vanilla_NoRules": (0.77, 0.74, None),
+    "Falcon/Vanilla_NoRules": (0.76, 0.60, 0.70),
+    "GPT-4/Rating_NoRules": (0.90, 0.88, None),
+}
+
+
+def sample(name: str) -> list[dict[str, Any]]:
+    text = (SAMPLES / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the shared samples are not here")
+@pytest.mark.parametrize("judge", PUBLISHED)
+def test_llmbar_natural_as_published(judge: str, tmp_path: Path, prefgen: Runner) -> None:
+    """Accuracy averaged over both orders, agreement of the two orders, share that went to the first."""
+    pairs, said = sample("llmbar_natural_pairs"), sample("llmbar_natural_verdicts")
+    sides = {"1": "a", "2": "b", None: None}
+    told = write(
+        tmp_path / "l.jsonl",
+        (
+            {
+                "id": row["id"],
+                "prompt": row["input"],
+                "response_a": row["output_1"],
+                "response_b": row["output_2"],
+                "label": sides[str(row["label"])],
+            }
+            for row in pairs
+        ),
+    )
+    verdicts = write(
+        tmp_path / "v.jsonl",
+        (
+            {"id": row["id"], "verdict": sides[row[f"winner_order{shown}"]], "order": order, "judge": judge}
+            for row in said
+            if row["judge"] == judge
+            for shown, order in (("12", "ab"), ("21", "ba"))
+        ),
+    )
+    found = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json").result
+    accuracy, consistency, first = PUBLISHED[judge]
+    assert found["agreement_single"]["value"] == pytest.approx(accuracy, abs=0.005)
+    assert found["position"]["consistency"] == pytest.approx(consistency, abs=0.005)
+    if first is not None:
+        assert found["position"]["first_slot_rate"] == pytest.approx(first, abs=0.005)
+
+
+def simulated_labels(path: Path, run: Path, count: int) -> Path:
+    """People who prefer the richer response with log-odds half of what the scripted judge says."""
+    texts = {row["candidate_id"]: row for row in rows(run / "candidates.parquet")}
+    met = {(row["a_id"], row["b_id"]) for row in rows(run / "judgments.parquet")}
+    draw = random.Random(0)
+    found = []
+    for number, (a, b) in enumerate(draw.sample(sorted(met), count)):
+        one, other = texts[a]["response"], texts[b]["response"]
+        label = "a" if draw.random() < chance(one, other) else "b"
+        found.append(
+            {
+                "id": number,
+                "prompt": texts[a]["prompt"],
+                "response_a": one,
+                "response_b": other,
+                "label": label,
+            }
+        )
+    return write(path, found)
+
+
+def chance(one: str, other: str) -> float:
+    """That people prefer the first."""
+    words = [len(set(text.lower().split())) for text in (one, other)]
+    return 1 / (1 + math.exp(-0.5 * (words[0] - words[1])))
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path, prefgen: Runner) -> Path:
+    """A folder with prompts, a run on half of them and the calibration of its judge."""
+    some_prompts(tmp_path / "first.jsonl", 100)
+    ran = prefgen("generate", tmp_path / "first.jsonl", *FAKES, "--n", 4, "--out", tmp_path / "first")
+    assert ran.code == 0, ran.err
+    told = simulated_labels(tmp_path / "labels.jsonl", tmp_path / "first", 400)
+    ran = prefgen("calibrate", told, "--judge", "scripted/judge", "--out", tmp_path / "c")
+    assert ran.code == 0, ran.err
+    return tmp_path
+
+
+def test_generate_keeps_what_earns_the_precision(calibrated: Path, prefgen: Runner) -> None:
+    found = json.loads((calibrated / "c" / "calibration.json").read_text())
+    # Half the log-odds of the judge, which its liking for a position does not move.
+    assert found["probability"]["temperature"] == pytest.approx(2.0, rel=0.3)
+    assert found["position"]["bias_log_odds"] == pytest.approx(0.5)
+    assert found["probability"]["ece_calibrated"] < found["probability"]["ece_raw"]
+    options = ("--calibration", calibrated / "c" / "calibration.json", "--target-precision", 0.9)
+    prompts = write_prompts(
+        calibrated / "more.jsonl", ({"prompt": f"Another question {n * 7}: why?"} for n in range(150))
+    )
+    out = calibrated / "more"
+    ran = prefgen(
+        "generate", prompts, *FAKES, "--n", 4, *options, "--strategy", "all", "--max-pairs", 6,
+        "--test-share", 0, "--out", out, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    kept = rows(out / "dpo" / "train.parquet")
+    true = [chance(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in kept]
+    assert len(kept) > 100
+    assert sum(true) / len(true) >= 0.9
+    assert ran.result["expected_label_precision"] == pytest.approx(sum(true) / len(true), abs=0.03)
+    threshold = ran.result["calibration"]["selective"]["threshold"]
+    assert min(row["confidence"] for row in kept) >= threshold
+    assert all(row["confidence"] < 1 / (1 + math.exp(-row["margin"])) for row in kept)
+
+
+def test_pair_labels_a_stored_run_by_a_calibration(calibrated: Path, prefgen: Runner) -> None:
+    options = ("--calibration", calibrated / "c" / "calibration.json")
+    ran = prefgen("pair", calibrated / "first", *options, "--out", calibrated / "paired", "--json")
+    assert ran.code == 0, ran.err
+    assert 0.75 <= ran.result["expected_label_precision"] < 1
+    assert ran.result["calibration"]["selective"] is None
+    again = prefgen("report", calibrated / "paired", "--json")
+    assert again.code == 0, again.err
+
+
+def test_nothing_is_paid_for_what_cannot_be_earned(calibrated: Path, prefgen: Runner) -> None:
+    few = [json.loads(line) for line in (calibrated / "labels.jsonl").read_text().splitlines()[:25]]
+    told = write(calibrated / "few.jsonl", few)
+    assert prefgen("calibrate", told, "--judge", "scripted/judge", "--out", calibrated / "few").code == 0
+    ran = prefgen(
+        "generate", calibrated / "first.jsonl", *FAKES, "--out", calibrated / "none",
+        "--calibration", calibrated / "few" / "calibration.json", "--target-precision", 0.9,
+    )  # fmt: skip
+    assert ran.code == 3
+    assert "no threshold" in ran.err
+    assert "25 labels" in ran.err
+    assert not (calibrated / "none").exists()
+
+
+def test_a_calibration_is_of_one_judge_asked_in_one_way(calibrated: Path, prefgen: Runner) -> None:
+    ran = prefgen(
+        "generate", calibrated / "first.jsonl", *FAKES, "--constitution", "support-tone",
+        "--calibration", calibrated / "c" / "calibration.json", "--out", calibrated / "other",
+    )  # fmt: skip
+    assert ran.code == 2
+    assert "another judge" in ran.err
+    assert "constitution" in ran.err
+
+
+def test_pairs_to_label_next(calibrated: Path, prefgen: Runner) -> None:
+    unlabelled = [
+        {"id": f"new {n}", "prompt": f"New {n}?", "response_a": "x " * n, "response_b": "y z"}
+        for n in range(1, 40)
+    ]
+    ran = prefgen(
+        "calibrate", calibrated / "labels.jsonl", "--judge", "scripted/judge", "--out", calibrated / "n",
+        "--unlabelled", write(calibrated / "u.jsonl", unlabelled), "--next", 10, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    drawn = [json.loads(line) for line in (calibrated / "n" / "next.jsonl").read_text().splitlines()]
+    assert len({row["id"] for row in drawn}) == 10
+    assert {row["id"] for row in drawn} <= {row["id"] for row in unlabelled}
+    assert ran.result["planner"]["next"] == {"file": "next.jsonl", "n": 10, "of": 39, "without_verdict": 0}
+
+
+def test_principles_are_weighed_by_what_people_follow(calibrated: Path, prefgen: Runner) -> None:
+    ran = prefgen(
+        "calibrate", calibrated / "labels.jsonl", "--judge", "scripted/judge", "--judging", "pointwise",
+        "--out", calibrated / "p", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    weights = [told["weight"] for told in ran.result["principles"].values()]
+    assert sum(weights) == pytest.approx(1)
+    again = prefgen(
+        "generate", calibrated / "first.jsonl", *FAKES, "--judging", "pointwise", "--out", calibrated / "pp",
+        "--calibration", calibrated / "p" / "calibration.json", "--json",
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    assert again.result["weights"] == {
+        name: pytest.approx(told["weight"]) for name, told in ran.result["principles"].items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--out", "c"], 2, ["--judge MODEL", "--verdicts FILE"]),
+        (["--verdicts", "v.jsonl", "--judge", "scripted/judge", "--out", "c"], 2, ["exactly one"]),
+        (["--verdicts", "none.jsonl", "--out", "c"], 2, ["none.jsonl", "no such file"]),
+        (["--verdicts", "other.jsonl", "--out", "c"], 2, ["no verdict is on a pair", "'zzz'", "'0'"]),
+        (["--verdicts", "null.jsonl", "--out", "c"], 3, ["no usable verdict"]),
+        (["--verdicts", "v.jsonl", "--target", 0.3, "--out", "c"], 2, ["--target", "0.3"]),
+        (["--verdicts", "lfs.jsonl", "--out", "c"], 2, ["git-lfs", "git lfs pull"]),
+        (["--verdicts", "v.jsonl", "--out", "used"], 2, ["exists already", "--overwrite"]),
+    ],
+)
+def test_wrong_inputs(
+    arguments: list[Any], code: int, words: list[str], tmp_path: Path, prefgen: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    labels(Path("l.jsonl"), ["a", "b"])
+    write(Path("v.jsonl"), [{"id": 0, "verdict": "a"}])
+    write(Path("other.jsonl"), [{"id": "zzz", "verdict": "a"}])
+    write(Path("null.jsonl"), [{"id": 0, "verdict": None}])
+    Path("lfs.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    Path("used").mkdir()
+    Path("used/calibration.json").write_text("{}")
+    ran = prefgen("calibrate", "l.jsonl", *arguments)
+    assert ran.code == code, ran.err
+    assert all(word in ran.err for word in words), ran.err
+
+
+def test_what_looks_wrong_is_counted_aloud(tmp_path: Path, prefgen: Runner) -> None:
+    told = write(
+        tmp_path / "l.jsonl",
+        [{"id": n, **LABEL, "label": "a"} for n in (1, 2)]
+        + [{"id": 3, **LABEL, "prompt": "Else?", "label": "b"}],
+    )
+    said = [
+        {"id": "1", "verdict": "a", "p_a": 0.1},
+        {"id": 3, "verdict": "b"},
+        {"id": "unknown", "verdict": "b"},
+    ]
+    verdicts = write(tmp_path / "v.jsonl", said)
+    ran = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c")
+    assert ran.code == 0, ran.err
+    assert "1 labelled pairs have no verdict at all" in ran.err
+    assert "1 verdicts are on ids without a label" in ran.err
+    assert "1 verdicts contradict their own p_a" in ran.err
+    assert "1 labelled pairs stand twice" in ran.err
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"n": 3}', "no json"])
+def test_what_is_no_calibration_is_refused(text: str, tmp_path: Path, prefgen: Runner) -> None:
+    (tmp_path / "c.json").write_text(text)
+    ran = prefgen(
+        "generate", some_prompts(tmp_path / "p.jsonl"), *FAKES, "--calibration", tmp_path / "c.json",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert ran.code == 2
+    assert "not a calibration" in ran.err
+    ran = prefgen(
+        "generate", tmp_path / "p.jsonl", *FAKES, "--target-precision", 0.9, "--out", tmp_path / "run"
+    )
+    assert ran.code == 2
+    assert "--calibration" in ran.err
