@@ -201,9 +201,9 @@ def folds(cluster: Sequence[str], seed: int = 0) -> npt.NDArray[np.int64]:
 
 
 def cross_fitted(kind: MapKind, data: Labelled, seed: int = 0) -> Array:
-    """t of every observation under a map fitted without its fold, shape (n,); NaN where none can be."""
-    fold = folds(data.cluster, seed)
-    t = np.full(len(data.margin), np.nan)
+    """t of every observation under a map fitted without its fold, shape (n,); 0, which is an even chance,
+    where the other folds decide nothing."""
+    fold, t = folds(data.cluster, seed), np.zeros(len(data.margin))
     for number in range(_FOLDS):
         inside, rest = fold == number, data[fold != number]
         if inside.any() and rest.decided.any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from judges.agreement import Votes
@@ -12,29 +12,26 @@ from prefgen.judgment import Verdict
 from prefgen.labels import LabelledPair, Pair
 from prefgen.messages import messages_hash
 from prefgen.verdict_file import RecordedVerdict
+from prefgen.verdicts import Combine, Weighing
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """`verdicts`: all the judge's, failures included. `human`: the annotators' majority."""
+    """`verdicts`: all the judge's, failures included. `human`: the annotators' majority. `margin`: what the
+    usable verdicts come to, the log-odds that a is better (±1 for a bare verdict); None: none is usable."""
 
     pair: Pair
     votes: Votes
     human: Verdict
     verdicts: tuple[RecordedVerdict, ...]
+    margin: float | None
 
     @property
     def cluster(self) -> str:
         """The prompt: items of one prompt are alike, and are resampled together."""
         return messages_hash(self.pair.prompt.messages)
-
-    @property
-    def margin(self) -> float | None:
-        """Mean over usable verdicts of the log-odds that a is better (±1 for a bare verdict); None: no
-        verdict is usable."""
-        return _mean(self.verdicts)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -50,6 +47,18 @@ class Item:
         return _mean([verdict for verdict in self.verdicts if verdict.order == order])
 
     @property
+    def judges(self) -> dict[str, float]:
+        """The margin by each judge that gave a usable verdict."""
+        return by_judge(self.verdicts)
+
+    def by(self, judge: str) -> Item:
+        """The same item as one judge alone sees it."""
+        return self.with_margin(self.judges[judge])
+
+    def with_margin(self, margin: float) -> Item:
+        return replace(self, margin=margin)
+
+    @property
     def principles(self) -> dict[str, float]:
         """The mean log-odds by principle, for principles every usable verdict tells of."""
         usable = [verdict.principles for verdict in self.verdicts if verdict.verdict is not None]
@@ -62,20 +71,39 @@ def side(margin: float) -> Verdict:
     return "tie" if abs(margin) < _ROUNDING else "a" if margin > 0 else "b"
 
 
-def collect(labelled: Sequence[LabelledPair], verdicts: Iterable[RecordedVerdict]) -> list[Item]:
-    """Items in the order of the labels; verdicts on other ids are left out."""
+def collect(
+    labelled: Sequence[LabelledPair], verdicts: Iterable[RecordedVerdict], combine: Combine = "mean"
+) -> list[Item]:
+    """Items in the order of the labels; verdicts on other ids are left out.
+
+    Usable verdicts are averaged. Where several judges are combined in another way, each one's mean is taken
+    first, and one without a usable verdict leaves the item without a margin; until weights are fitted all
+    count alike.
+    """
     by_id: dict[str, list[RecordedVerdict]] = {}
     for verdict in verdicts:
         by_id.setdefault(verdict.id, []).append(verdict)
-    return [
-        Item(
-            told.pair,
-            tuple(zip(told.annotators, told.labels, strict=True)),
-            told.majority,
-            tuple(by_id.get(told.pair.id, ())),
-        )
-        for told in labelled
-    ]
+    return [_item(told, tuple(by_id.get(told.pair.id, ())), combine) for told in labelled]
+
+
+def by_judge(verdicts: Iterable[RecordedVerdict]) -> dict[str, float]:
+    """The mean of each judge's usable verdicts, by its name."""
+    said: dict[str, list[RecordedVerdict]] = {}
+    for verdict in verdicts:
+        said.setdefault(verdict.judge or "", []).append(verdict)
+    means = {name: _mean(told) for name, told in said.items()}
+    return {name: mean for name, mean in means.items() if mean is not None}
+
+
+def _item(told: LabelledPair, verdicts: tuple[RecordedVerdict, ...], combine: Combine) -> Item:
+    votes = tuple(zip(told.annotators, told.labels, strict=True))
+    if combine != "mean":
+        each = by_judge(verdicts)
+        whole = len(each) == len({verdict.judge for verdict in verdicts}) > 0
+        margin = Weighing(combine="mean" if combine == "stacked" else combine).pool(each) if whole else None
+    else:
+        margin = _mean(verdicts)
+    return Item(told.pair, votes, told.majority, verdicts, margin)
 
 
 def _mean(verdicts: Sequence[RecordedVerdict]) -> float | None:

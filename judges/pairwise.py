@@ -7,20 +7,22 @@ Constitutional AI (Bai et al. 2022, arXiv 2212.08073); each in a question of its
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Literal
 
 from judges.asking import Asking, Question, ask, wordings
 from judges.constitution import Constitution, Principle
-from judges.judge import gather, record
-from judges.prompting import fence, shipped
+from judges.evidence import Reading, TwoWords
+from judges.judge import gather, provenance_of, record
+from judges.prompting import fenced, shipped
+from judges.ranking import Match, Meetings, play, round_robin, schedule
 from prefgen.candidate import Candidate
 from prefgen.comparison import Comparison, Order
-from prefgen.judgment import JudgeResult, Provenance
+from prefgen.judgment import JudgeResult
 from prefgen.messages import content_hash
 from prefgen.prompt import Prompt
 from prefgen.recorded import RecordedModel
+from prefgen.verdicts import Weighing
 
 PrincipleMode = Literal["all", "sample", "each"]
 _BODY = shipped("pairwise")
@@ -28,7 +30,8 @@ _WORDINGS = wordings("pairwise")
 
 
 class PairwiseJudge:
-    """Every candidate meets every other, in both orders unless `both_orders` is off."""
+    """`meetings`: who meets whom (`judges.ranking`), with so many `rounds`. A round robin asks every pair in
+    both orders unless `both_orders` is off."""
 
     def __init__(
         self,
@@ -38,22 +41,35 @@ class PairwiseJudge:
         *,
         principles: PrincipleMode = "all",
         both_orders: bool = True,
+        meetings: Meetings = "round-robin",
+        rounds: int = 1,
     ) -> None:
         self._model, self._constitution, self._asking = model, constitution, asking
         self._mode = principles
-        self._orders: tuple[Order, ...] = ("ab", "ba") if both_orders else ("ab",)
+        self._both_orders, self._meetings, self._rounds = both_orders, meetings, rounds
         self.name = model.spec
         # A sampled principle speaks for all of them: it counts as it stands.
-        self.weights: Mapping[str, float] = constitution.weights if principles == "each" else {}
+        self.weighing = Weighing(constitution.weights if principles == "each" else {})
 
     async def judge(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[JudgeResult]:
-        comparisons = [Comparison(prompt, a, b) for a, b in combinations(candidates, 2)]
-        return await gather(
-            self._ask(comparison, principle, order)
-            for comparison in comparisons
-            for principle in self._principles(comparison)
-            for order in self._orders
-        )
+        by_id = {candidate.id: candidate for candidate in candidates}
+        ids = list(by_id)
+
+        def told(match: Match) -> tuple[Comparison, Order]:
+            a, b = sorted(match, key=ids.index)
+            return Comparison(prompt, by_id[a], by_id[b]), "ab" if match == (a, b) else "ba"
+
+        async def ask_all(matches: Sequence[Match]) -> list[JudgeResult]:
+            return await gather(
+                self._ask(comparison, principle, order)
+                for comparison, order in map(told, matches)
+                for principle in self._principles(comparison)
+            )
+
+        if self._meetings == "round-robin":
+            return await ask_all(round_robin(ids, self._both_orders))
+        matches = schedule(self._meetings, ids, self._rounds, self._asking.seed)
+        return await play(ids, matches, ask_all, self.weighing)
 
     def _principles(self, comparison: Comparison) -> tuple[Principle | None, ...]:
         match self._mode:
@@ -70,26 +86,13 @@ class PairwiseJudge:
     async def _ask(self, comparison: Comparison, principle: Principle | None, order: Order) -> JudgeResult:
         shown = comparison if order == "ab" else comparison.swap()
         answer = await ask(self._model, self._question(shown, principle), self._asking)
-        provenance = Provenance(
-            judge=self.name,
-            served=answer.served,
-            template=content_hash([_BODY.text, _WORDINGS[answer.evidence].text]),
-            constitution=self._constitution.hash,
-            principle=principle.id if principle else None,
-            order=order,
-            ledger_key=answer.key,
-            evidence=answer.evidence,
-        )
+        provenance = provenance_of(answer, self.name, self._constitution, principle, order)
         sign = 1 if order == "ab" else -1
         return record(answer, provenance, comparison.prompt, comparison.a, comparison.b, sign)
 
-    def _question(self, shown: Comparison, principle: Principle | None) -> Question:
-        first, second = shown.a.text, shown.b.text
-        values = {
-            "principles": principle.text if principle else self._constitution.as_list(),
-            "fence": fence(shown.prompt.text, first, second),
-            "prompt": shown.prompt.text,
-            "response_a": first,
-            "response_b": second,
-        }
-        return Question(_BODY, values, _WORDINGS, ("A", "B"), "percent_a")
+    def _question(self, shown: Comparison, principle: Principle | None) -> Question[Reading]:
+        values = fenced(
+            shown.prompt, self._asking.reference, response_a=shown.a.text, response_b=shown.b.text
+        )
+        values["principles"] = principle.text if principle else self._constitution.as_list()
+        return Question(_BODY, values, _WORDINGS, TwoWords(("A", "B"), "percent_a"))

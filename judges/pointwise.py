@@ -7,20 +7,21 @@ with their pairs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from judges.asking import Asking, Question, ask, wordings
 from judges.constitution import Constitution, Principle
-from judges.judge import gather, record
-from judges.prompting import Template, fence, shipped
+from judges.evidence import Reading, TwoWords
+from judges.judge import gather, provenance_of, record
+from judges.prompting import Template, fenced, shipped
 from prefgen.candidate import Candidate
-from prefgen.judgment import JudgeResult, Provenance
-from prefgen.messages import content_hash
+from prefgen.judgment import JudgeResult
 from prefgen.prompt import Prompt
 from prefgen.recorded import RecordedModel
+from prefgen.verdicts import Weighing
 
 REQUIRED = {"principle", "prompt", "response"}
-PLACEHOLDERS = REQUIRED | {"fence", "question"}
+PLACEHOLDERS = REQUIRED | {"fence", "question", "reference"}
 _WORDINGS = wordings("principle")
 
 
@@ -38,7 +39,7 @@ class PointwiseJudge:
         self._model, self._constitution, self._asking = model, constitution, asking
         self._body = template or shipped("principle")
         self.name = model.spec
-        self.weights: Mapping[str, float] = constitution.weights
+        self.weighing = Weighing(constitution.weights)
 
     async def judge(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[JudgeResult]:
         return await gather(
@@ -49,22 +50,10 @@ class PointwiseJudge:
 
     async def _ask(self, prompt: Prompt, candidate: Candidate, principle: Principle) -> JudgeResult:
         answer = await ask(self._model, self._question(prompt, candidate, principle), self._asking)
-        provenance = Provenance(
-            judge=self.name,
-            served=answer.served,
-            template=content_hash([self._body.text, _WORDINGS[answer.evidence].text]),
-            constitution=self._constitution.hash,
-            principle=principle.id,
-            ledger_key=answer.key,
-            evidence=answer.evidence,
-        )
+        provenance = provenance_of(answer, self.name, self._constitution, principle)
         return record(answer, provenance, prompt, candidate, None)
 
-    def _question(self, prompt: Prompt, candidate: Candidate, principle: Principle) -> Question:
-        values = {
-            "principle": principle.text,
-            "fence": fence(prompt.text, candidate.text),
-            "prompt": prompt.text,
-            "response": candidate.text,
-        }
-        return Question(self._body, values, _WORDINGS, ("yes", "no"), "percent_yes")
+    def _question(self, prompt: Prompt, candidate: Candidate, principle: Principle) -> Question[Reading]:
+        values = fenced(prompt, self._asking.reference, response=candidate.text)
+        values["principle"] = principle.text
+        return Question(self._body, values, _WORDINGS, TwoWords(("yes", "no"), "percent_yes"))

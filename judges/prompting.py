@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from prefgen.errors import InputError
+from prefgen.errors import InputError, UsageError
 from prefgen.messages import content_hash
+from prefgen.prompt import Prompt
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
@@ -38,6 +39,9 @@ class Template:
 def shipped(name: str) -> Template:
     text = (importlib.resources.files("judges") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
     return Template(text.strip())
+
+
+REFERENCE = shipped("reference")
 
 
 def load_template(path: Path, required: set[str], allowed: set[str]) -> Template:
@@ -71,3 +75,27 @@ def fence(prompt: str, *responses: str) -> str:
         if not any(tag in text for text in texts):
             return tag
     raise AssertionError("counting has no end")
+
+
+def fenced(prompt: Prompt, column: str | None = None, **texts: str) -> dict[str, str]:
+    """What fills a judge's template: `texts` by name, `prompt`, the `fence` around all of them, and
+    `reference`, the block with the reference answer of `column`; empty where there is none.
+
+    Raises UsageError where the prompt has no text in that column.
+    """
+    reference = None if column is None else _reference(prompt, column)
+    held = texts.values() if reference is None else (*texts.values(), reference)
+    values = {**texts, "prompt": prompt.text, "fence": fence(prompt.text, *held), "reference": ""}
+    if reference is not None:
+        values["reference"] = REFERENCE.fill({**values, "reference": reference}) + "\n\n"
+    return values
+
+
+def _reference(prompt: Prompt, column: str) -> str:
+    text = prompt.columns.get(column)
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError(
+            f"--reference {column}: prompt {prompt.id} has no text in that column\n"
+            f"  seen: {text!r:.80}\n  expected: a reference answer for every prompt"
+        )
+    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from judges.judge import gather
 from prefgen.candidate import Candidate
@@ -11,13 +11,14 @@ from prefgen.errors import CallError
 from prefgen.judgment import JudgeFailure, JudgeResult, Judgment, Provenance
 from prefgen.prompt import Prompt
 from prefgen.recorded import RecordedRewardModel
+from prefgen.verdicts import ALIKE
 
 
 class RewardJudge:
     def __init__(self, model: RecordedRewardModel) -> None:
         self._model = model
         self.name = model.spec
-        self.weights: Mapping[str, float] = {}
+        self.weighing = ALIKE
 
     async def judge(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[JudgeResult]:
         return await gather(self._score(prompt, candidate) for candidate in candidates)

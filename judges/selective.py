@@ -20,7 +20,7 @@ from judges.intervals import clopper_pearson_upper
 
 FEWEST = 30
 """No threshold is tested on fewer labels."""
-_FIRST_SHARE = 0.25
+FIRST_SHARE = 0.15
 """The test begins with this share of the labels: on fewer, one unlucky error would end it at once."""
 
 
@@ -65,7 +65,7 @@ def select(
         raise ValueError(f"{n} confidences, {len(wrong)} answers")
     # Labels of one confidence are kept together or not at all.
     ends = np.flatnonzero(np.append(sure[1:] != sure[:-1], True)) + 1 if n else np.array([], np.int64)
-    first = max(FEWEST, int(np.ceil(_FIRST_SHARE * n)))
+    first = max(FEWEST, int(np.ceil(FIRST_SHARE * n)))
     found = None
     for kept in ends[ends >= first].tolist():
         errors = int(wrong[kept - 1])

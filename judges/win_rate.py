@@ -7,13 +7,12 @@ unless difficulties are given. Rates are in percent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
+from judges.intervals import Statistic
+
 Array = npt.NDArray[np.float64]
-_RESAMPLES = 10_000
 
 
 def win_rate(preference: Array) -> float:
@@ -33,59 +32,74 @@ def discrete_win_rate(preference: Array) -> float:
     return 100 * float((preference > 0.5).mean() + 0.5 * (preference == 0.5).mean())
 
 
-def bootstrap_interval(
-    preference: Array, clusters: Sequence[str] | None = None, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of the win rate over 10,000 resamples of prompts (whole clusters, if given)."""
-    names = range(len(preference)) if clusters is None else clusters
-    _, place = np.unique(np.array(names), return_inverse=True)
-    sums = np.bincount(place, preference)
-    sizes = np.bincount(place).astype(np.float64)
-    random = np.random.default_rng(seed)
-    rates = []
-    for _ in range(_RESAMPLES):
-        draw = random.integers(0, len(sums), len(sums))
-        rates.append(100 * sums[draw].sum() / sizes[draw].sum())
-    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def length_controlled_win_rate(
     preference: Array, length_model: Array, length_baseline: Array, difficulty: Array | None = None
 ) -> float:
-    """The win rate a logistic regression predicts for equal lengths.
+    """The win rate a logistic regression predicts for equal lengths; see `length_control`."""
+    control = length_control(preference, length_model, length_baseline, difficulty)
+    return float(control(np.ones((1, len(preference))))[0])
+
+
+def length_control(
+    preference: Array, length_model: Array, length_baseline: Array, difficulty: Array | None = None
+) -> Statistic:
+    """The length-controlled win rate as a statistic for `bootstrap`.
 
     Regresses the preference on a constant, tanh(d / sd(d)) with d = length_model - length_baseline (sd with
-    n - 1 degrees of freedom), and the difficulty where given; returns the mean predicted rate at d = 0.
+    n - 1 degrees of freedom), and the difficulty where given; the mean predicted rate at d = 0.
     """
     difference = length_model - length_baseline
     spread = difference.std(ddof=1) if len(difference) > 1 else 0.0
     length = np.tanh(difference / spread) if spread > 0 else np.zeros_like(difference)
-    columns = [np.ones_like(length), length] + ([difficulty] if difficulty is not None else [])
-    design = np.stack(columns, axis=1)
-    weights = logistic_fit(design, preference)
-    design[:, 1] = 0.0
-    return 100 * float(_sigmoid(design @ weights).mean())
+    return controlled_rate(preference, length[:, None], None if difficulty is None else difficulty[:, None])
 
 
-def logistic_fit(design: Array, target: Array, ridge: float = 1e-6) -> Array:
-    """Weights of a logistic regression on targets in 0..1, by Newton's method.
+def controlled_rate(preference: Array, controlled: Array, kept: Array | None = None) -> Statistic:
+    """The mean rate a logistic regression predicts where all `controlled` features are 0.
 
-    `design`: shape (n, k); returns shape (k,). The tiny ridge keeps separable data finite.
+    `controlled`, `kept`: features, shape (n, k) each; a constant is added.
     """
-    weights = np.zeros(design.shape[1])
-    penalty = ridge * np.eye(design.shape[1])
+    neutral = np.ones((len(preference), 1)) if kept is None else np.column_stack([np.ones(len(kept)), kept])
+    design = np.hstack([neutral, controlled])
+
+    def statistic(weights: Array) -> Array:
+        fitted = logistic_fits(design, preference, weights)[:, : neutral.shape[1]]
+        rates = _sigmoid(fitted @ neutral.T)
+        mean: Array = 100 * (weights * rates).sum(axis=1) / weights.sum(axis=1)
+        return mean
+
+    return statistic
+
+
+def logistic_fit(design: Array, target: Array, ridge: float | Array = 1e-6) -> Array:
+    """Coefficients of a logistic regression, shape (k,); see `logistic_fits`."""
+    fitted: Array = logistic_fits(design, target, np.ones((1, len(target))), ridge)[0]
+    return fitted
+
+
+def logistic_fits(design: Array, target: Array, weights: Array, ridge: float | Array = 1e-6) -> Array:
+    """Logistic regressions on targets in 0..1 by Newton's method, one for each row of weights.
+
+    `design`: shape (n, k); `weights`: shape (resamples, n); returns shape (resamples, k). The tiny ridge
+    keeps separable data finite.
+    """
+    n, k = design.shape
+    squares = (design[:, :, None] * design[:, None, :]).reshape(n, k * k)
+    fitted = np.zeros((len(weights), k))
     for _ in range(100):
-        rate = _sigmoid(design @ weights)
-        gradient = design.T @ (rate - target) + ridge * weights
-        curvature = (design.T * (rate * (1 - rate))) @ design + penalty
-        step = np.linalg.solve(curvature, gradient)
+        rate = _sigmoid(fitted @ design.T)
+        gradient = (weights * (rate - target)) @ design + ridge * fitted
+        curvature = ((weights * rate * (1 - rate)) @ squares).reshape(-1, k, k) + ridge * np.eye(k)
+        step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
         # A step longer than this overshoots where the curve is flat.
-        weights = weights - step * min(1.0, 5.0 / max(5.0, float(np.abs(step).max())))
-        if float(np.abs(step).max()) < 1e-12:
+        longest = np.abs(step).max(axis=1, keepdims=True)
+        fitted = fitted - step * np.minimum(1.0, 5.0 / np.maximum(5.0, longest))
+        if float(longest.max()) < 1e-10:
             break
-    return weights
+    return fitted
 
 
 def _sigmoid(x: Array) -> Array:
-    return np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), 1 - 1 / (1 + np.exp(-np.abs(x))))
+    small = np.exp(-np.abs(x))
+    rate: Array = np.where(x >= 0, 1, small) / (1 + small)
+    return rate

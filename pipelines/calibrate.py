@@ -12,8 +12,9 @@ from typing import Any
 from judges.items import Item, collect
 from judges.planner import next_to_label
 from pipelines.calibrate_config import CalibrateConfig
-from pipelines.calibration import Settings, examine
+from pipelines.calibration import examine
 from pipelines.calibration_page import write_page
+from pipelines.calibration_settings import Settings
 from pipelines.console import Console
 from pipelines.judge import judge_pairs, write_verdicts
 from pipelines.judging import check_judging, make_judge, roles_of
@@ -48,10 +49,11 @@ async def calibrate(config: CalibrateConfig, console: Console, *, overwrite: boo
     inputs = _read(config)
     verdicts = await _verdicts(config, inputs, console)
     by = signature(config) if config.verdicts is None else None
-    items = collect(inputs.labelled, verdicts)
+    items = collect(inputs.labelled, verdicts, config.combine)
     _check_met(config, items, verdicts)
     for warning in _warnings(items, verdicts, inputs):
         console.warn(warning)
+    names = _names(verdicts)
     settings = Settings(
         config.target,
         config.delta,
@@ -60,8 +62,10 @@ async def calibrate(config: CalibrateConfig, console: Console, *, overwrite: boo
         config.epsilon,
         config.width,
         config.seed,
+        config.combine,
+        names,
     )
-    judge: dict[str, Any] = by or {"names": _names(verdicts)}
+    judge: dict[str, Any] = by or {"names": names}
     found = examine(items, settings) | {"judge": judge}
     if inputs.unlabelled:
         found["planner"]["next"] = _write_next(config, inputs.unlabelled, verdicts)
@@ -71,8 +75,9 @@ async def calibrate(config: CalibrateConfig, console: Console, *, overwrite: boo
 
 
 def _read(config: CalibrateConfig) -> _Inputs:
-    labelled = read_labels(config.labels)
-    unlabelled = list(read_pairs(config.unlabelled)) if config.unlabelled is not None else []
+    labelled = read_labels(config.labels, config.reference)
+    more = config.unlabelled
+    unlabelled = [] if more is None else list(read_pairs(more, config.reference))
     known = {told.pair.id for told in labelled}
     return _Inputs(labelled, [pair for pair in unlabelled if pair.id not in known])
 
@@ -85,9 +90,12 @@ async def _verdicts(config: CalibrateConfig, inputs: _Inputs, console: Console) 
     check_judging(config)
     with Ledger(config.ledger or default_path()) as ledger:
         async with roles_of(config, ledger, console) as roles:
-            judge = await make_judge(config, roles)
             with console.step(f"judging {len(inputs.pairs)} pairs"):
+                judge = await make_judge(config, roles)
                 judged = await judge_pairs(judge, inputs.pairs)
+                for number in range(2, config.repeats + 1):
+                    anew = await make_judge(config, roles.again(f"calibration {number}"))
+                    judged += await judge_pairs(anew, [told.pair for told in inputs.labelled])
     write_verdicts(judge, judged, config.out / VERDICTS)
     failed = sum(item.margin is None for item in judged)
     if failed > config.max_failure_share * len(judged):
@@ -125,7 +133,8 @@ def _warnings(items: Sequence[Item], verdicts: Sequence[RecordedVerdict], inputs
 
 
 def _names(verdicts: Sequence[RecordedVerdict]) -> list[str]:
-    return sorted({verdict.judge for verdict in verdicts if verdict.judge is not None})
+    """In the order of the file, which is that of a cascade."""
+    return list(dict.fromkeys(verdict.judge for verdict in verdicts if verdict.judge is not None))
 
 
 def _write_next(

@@ -26,6 +26,8 @@ class CalibrateConfig(JudgingConfig):
     """From log-odds to probability: temperature, unless another is clearly better; or always this one."""
     failures_as_tie: bool = False
     """Count items without a usable verdict as ties instead of leaving them out."""
+    repeats: int = Field(default=1, ge=1)
+    """Ask every question so often, each time anew: from 2 on, how steady the judge is."""
     epsilon: float = Field(default=0.1, ge=0, lt=1)
     """Alternative-annotator test: what a judge's lower cost excuses; .2 against experts, .15 skilled
     annotators, .1 a crowd."""
@@ -36,10 +38,16 @@ class CalibrateConfig(JudgingConfig):
     next: int = Field(default=100, ge=1)
     """How many pairs to draw."""
 
+    @property
+    def knows_labels(self) -> bool:
+        return True
+
+    @property
+    def needs_judge(self) -> bool:
+        return False
+
     @model_validator(mode="after")
-    def _one_judge(self) -> Self:
-        """Replaces the rule of `JudgingConfig`: recorded verdicts are a third way."""
-        given = [name for name in (self.judge, self.reward_model, self.verdicts) if name is not None]
-        if len(given) != 1:
+    def _one_source(self) -> Self:
+        if bool(self.judges) == (self.verdicts is not None):
             raise ValueError("give exactly one of --judge MODEL, --reward-model MODEL and --verdicts FILE")
         return self

@@ -2,59 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from judges.calibration import CalibrationMap
-from pipelines.calibration_file import Calibration, read_calibration
+from judges.selective import Selection
+from pipelines.calibration_file import Calibration, Stage, read_calibration
 from pipelines.console import Console
 from pipelines.generate_config import PairingConfig
-from pipelines.outcome import Pairing
+from pipelines.outcome import Later, Pairing
 from pipelines.signature import differences
 from prefgen.errors import InputError
 from prefgen.messages import Json
 from prefgen.pairing import PairingRule
+from prefgen.verdicts import Weighing
 
 
 def pairing_of(
-    config: PairingConfig, judged_by: dict[str, Json], weights: Mapping[str, float], console: Console
+    config: PairingConfig, judged_by: dict[str, Json], weighing: Weighing, console: Console
 ) -> tuple[Pairing, dict[str, Any] | None]:
     """The pairing of a job, and what its manifest says of the calibration (None without one).
 
-    `judged_by`: the signature of the judge that gave, or will give, the judgments; `weights`: its own shares of
-    the principles, which the calibration's replace. Raises InputError where the calibration is of another
-    judge, GateError where no threshold earns the target.
+    `judged_by`: the signature of the judge that gave, or will give, the judgments; `weighing`: its own, in
+    which weights fitted to labels replace those of the constitution. Raises InputError where the calibration
+    is of another judge, GateError where no threshold earns the target.
     """
     if config.calibration is None:
-        return Pairing(config.rule, config.kto_labels, weights), None
+        return Pairing(config.rule, config.kto_labels, weighing), None
     calibration = read_calibration(config.calibration)
-    if calibration.map is None:
-        raise InputError(config.calibration, "holds no map: no label in it decides between a and b")
     _check_same_judge(config, calibration, judged_by, console)
-    told: dict[str, Any] = {
+    try:
+        stages = calibration.stages(config.target_precision)
+    except ValueError as error:
+        raise InputError(config.calibration, str(error)) from error
+    told = [
+        {
+            "judge": stage.judge,
+            "map": stage.map.model_dump(mode="json"),
+            "selective": None if stage.selection is None else stage.selection.as_json(),
+        }
+        for stage in stages
+    ]
+    note = {
         "file": str(config.calibration),
         "n_labels": calibration.n,
-        "map": calibration.map.model_dump(mode="json"),
-        "selective": None,
+        "target": config.target_precision,
+        "stages": told,
     }
-    rule = replace(config.rule, confidence=calibration.map)
-    if config.target_precision is not None:
-        selection = calibration.select(config.target_precision)
-        told["selective"] = selection.as_json()
-        rule = replace(rule, min_confidence=selection.threshold)
-    return Pairing(rule, config.kto_labels, calibration.weights or weights), told
+    return _pairing(config, stages, _weighed(calibration, stages, weighing)), note
 
 
-def rule_of(manifest: Mapping[str, Any]) -> PairingRule:
-    """The rule that a finished run's pairs were made by."""
+def pairing_from(manifest: Mapping[str, Any]) -> Pairing:
+    """The pairing that a finished run's pairs were made by."""
     config = PairingConfig(**{name: manifest["config"][name] for name in PairingConfig.model_fields})
-    calibrated = manifest["calibration"]
+    weighing, calibrated = Weighing(**manifest["weighing"]), manifest["calibration"]
     if calibrated is None:
-        return config.rule
-    rule = replace(config.rule, confidence=CalibrationMap.model_validate(calibrated["map"]))
-    selective = calibrated["selective"]
-    return rule if selective is None else replace(rule, min_confidence=selective["threshold"])
+        return Pairing(config.rule, config.kto_labels, weighing)
+    stages = [
+        Stage(
+            told["judge"],
+            CalibrationMap.model_validate(told["map"]),
+            told["selective"] and Selection(**told["selective"]),
+        )
+        for told in calibrated["stages"]
+    ]
+    return _pairing(config, stages, weighing)
+
+
+def _weighed(calibration: Calibration, stages: Sequence[Stage], weighing: Weighing) -> Weighing:
+    principles = {name: told.weight for name, told in (calibration.principles or {}).items()}
+    judges = {name: told.weight for name, told in (calibration.jurors or {}).items()}
+    if weighing.combine == "cascade":
+        judges = {stages[0].judge: 1.0}
+    return Weighing(principles or weighing.principles, weighing.combine, judges or weighing.judges)
+
+
+def _pairing(config: PairingConfig, stages: Sequence[Stage], weighing: Weighing) -> Pairing:
+    rules = [_rule(config, stage) for stage in stages]
+    later = [Later(stage.judge, rule) for stage, rule in zip(stages[1:], rules[1:], strict=True)]
+    return Pairing(rules[0], config.kto_labels, weighing, later)
+
+
+def _rule(config: PairingConfig, stage: Stage) -> PairingRule:
+    """Without a target the user's --min-confidence holds; with one, what earns it, or nothing."""
+    rule = replace(config.rule, confidence=stage.map)
+    if config.target_precision is None:
+        return rule
+    return replace(rule, min_confidence=stage.selection.threshold if stage.selection else math.inf)
 
 
 def _check_same_judge(
@@ -63,10 +99,10 @@ def _check_same_judge(
     """A calibration holds for the judge it was made with, asked in the same way."""
     if "names" in calibration.judge:
         names = ", ".join(calibration.judge["names"]) or "an unnamed judge"
-        if judged_by.get("judge") not in calibration.judge["names"]:
+        if judged_by.get("judge") != calibration.judge["names"]:
             console.warn(
-                f"{config.calibration} was made from recorded verdicts of {names}; it holds for this run only "
-                "if these came from the same judge, asked in the same way"
+                f"{config.calibration} was made from recorded verdicts of {names}; it holds for this run "
+                "only if these came from the same judge, asked in the same way"
             )
         return
     other = differences(calibration.judge, judged_by)

@@ -3,67 +3,104 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from judges.calibration import CalibrationMap
+from judges.cascade import select_cascade
 from judges.selective import Selection, select
 from prefgen.errors import GateError, InputError
 
 
-class _Probability(BaseModel):
+class _Read(BaseModel):
     model_config = ConfigDict(frozen=True)
 
+
+class _Mapped(_Read):
     map: CalibrationMap
 
 
-class _Answers(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class _Answers(_Read):
     delta: float
     confidence: tuple[float, ...]
     correct: tuple[bool, ...]
 
 
-class _Principle(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class _Weighed(_Read):
     weight: float
 
 
-class Calibration(BaseModel):
-    """What a job needs of a calibration.json."""
+class _Stage(_Read):
+    judge: str
+    map: CalibrationMap
+    confidence: tuple[float, ...]
+    correct: tuple[bool, ...]
 
-    model_config = ConfigDict(frozen=True)
+
+class _Cascade(_Read):
+    delta: float
+    stages: tuple[_Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A judge, or all of them as one, with its map. `selection`: what it keeps; None: nothing, or no target
+    was asked for."""
+
+    judge: str
+    map: CalibrationMap
+    selection: Selection | None
+
+
+class Calibration(_Read):
+    """What a job needs of a calibration.json."""
 
     n: int
     judge: dict[str, Any]
-    probability: _Probability | None
+    probability: _Mapped | None
     selective_items: _Answers | None
-    principles: dict[str, _Principle] | None
+    principles: dict[str, _Weighed] | None
+    jurors: dict[str, _Weighed] | None = None
+    cascade: _Cascade | None = None
 
-    @property
-    def map(self) -> CalibrationMap | None:
-        return None if self.probability is None else self.probability.map
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Fitted share of each principle; empty where there is none."""
-        return {name: told.weight for name, told in (self.principles or {}).items()}
-
-    def select(self, target: float) -> Selection:
-        """The threshold that earns a target. Raises GateError where none does."""
-        answers = self.selective_items
-        found = answers and select(answers.confidence, answers.correct, target=target, delta=answers.delta)
-        if not found:
+    def stages(self, target: float | None) -> list[Stage]:
+        """Who decides, in order: one stage, or those of a cascade. Raises GateError where none of them earns
+        the target, ValueError where the labels decided nothing."""
+        if self.cascade is not None:
+            found = self._cascade(self.cascade, target)
+        elif self.probability is not None and self.selective_items is not None:
+            answers = self.selective_items
+            selection = target and select(
+                answers.confidence, answers.correct, target=target, delta=answers.delta
+            )
+            found = [Stage("", self.probability.map, selection or None)]
+        else:
+            raise ValueError("holds no map: no label in it decides between a and b")
+        if target is not None and not any(stage.selection for stage in found):
             raise GateError(
                 f"not calibrated: with {self.n} labels no threshold on this judge's confidence earns a label "
                 f"precision of {target:.0%}, so every pair would be dropped\n  fix: more human labels (see "
                 "the planner in calibration.json), a lower --target-precision, or a better judge"
             )
         return found
+
+    def _cascade(self, cascade: _Cascade, target: float | None) -> list[Stage]:
+        if target is None:
+            raise ValueError("is of a cascade: add --target-precision")
+        reached = select_cascade(
+            np.array([stage.confidence for stage in cascade.stages]).T,
+            np.array([stage.correct for stage in cascade.stages]).T,
+            target=target,
+            delta=cascade.delta,
+        )
+        return [
+            Stage(stage.judge, stage.map, told.selection)
+            for stage, told in zip(cascade.stages, reached, strict=True)
+        ]
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -38,7 +38,7 @@ def write_card(run: RunDirectory, manifest: dict[str, Any]) -> None:
 
 def _body(manifest: dict[str, Any]) -> str:
     config, counts = manifest["config"], manifest["counts"]
-    judge = config["judge"] or config["reward_model"]
+    judge = manifest["judge"]
     if config["reward_model"]:
         how, by = "reward model, score difference as log-odds", ""
     else:

@@ -11,9 +11,13 @@ from typing import Any, TypeVar
 
 import click
 
+from pipelines.audit_config import AuditConfig
+from pipelines.calibrate_config import CalibrateConfig
 from pipelines.console import Console
+from pipelines.evaluate_config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
 from pipelines.options import build, options_of
+from pipelines.revise_config import ReviseConfig
 from prefgen import __version__
 from prefgen.errors import PrefgenError
 from prefgen.run import RunDirectory
@@ -93,8 +97,9 @@ def pair(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
     from pipelines.summary import run_summary
 
     config = build(PairConfig, given)
-    manifest = run(config, overwrite=overwrite)
-    Console(as_json=as_json, quiet=quiet).result(manifest, run_summary(config.out, manifest))
+    console = Console(as_json=as_json, quiet=quiet)
+    manifest = run(config, console, overwrite=overwrite)
+    console.result(manifest, run_summary(config.out, manifest))
 
 
 @cli.command()
@@ -115,6 +120,93 @@ def judge(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
     result = asyncio.run(judge_file(config, console, overwrite=overwrite))
     failed = ", ".join(f"{name} {count}" for name, count in result["failures"].items()) or "none"
     console.result(result, f"{result['n']} pairs judged; failed calls: {failed}; written to {config.out}")
+
+
+@cli.command()
+@click.argument("prompts", type=click.Path(path_type=Path), required=False)
+@options_of(EvaluateConfig, skip=("prompts",))
+@used_directory
+@common
+def evaluate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:
+    """How often a judge prefers one model's answers to another's, and how sure that is.
+
+    \b
+    prefgen evaluate prompts.jsonl --model vllm/NEW --baseline vllm/OLD --judge openai/NAME --out evals/new
+    prefgen evaluate --annotations evals/new/annotations.jsonl --labels labels.jsonl
+    """
+    from pipelines.evaluate import evaluate as run
+    from pipelines.evaluation_summary import evaluation_summary
+
+    config = build(EvaluateConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    result = asyncio.run(run(config, console, resume=resume, overwrite=overwrite))
+    console.result(result, evaluation_summary(result, config.out))
+
+
+@cli.command()
+@click.argument("prompts", type=click.Path(path_type=Path), required=False)
+@options_of(ReviseConfig, skip=("prompts",))
+@used_directory
+@common
+def revise(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:
+    """Criticise and rewrite a model's responses by a constitution, in rounds.
+
+    Writes demonstrations of the last revisions, and pairs of response and revision to be judged.
+
+    \b
+    prefgen revise prompts.jsonl --policy vllm/PATH --constitution support-tone --out runs/revised
+    prefgen judge runs/revised/pairs.parquet --judge openai/NAME --out verdicts.jsonl
+    prefgen train sft --model vllm/PATH --data runs/revised/sft.parquet --out models/sft
+    """
+    from pipelines.revise import revise as run
+    from pipelines.revise import revise_summary
+
+    config = build(ReviseConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    manifest = asyncio.run(run(config, console, resume=resume, overwrite=overwrite))
+    console.result(manifest, revise_summary(config.out, manifest))
+
+
+@cli.command()
+@click.argument("labels", type=click.Path(path_type=Path), required=False)
+@options_of(CalibrateConfig, skip=("labels",))
+@click.option("--overwrite", is_flag=True, help="Replace an earlier calibration.")
+@common
+def calibrate(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
+    """Hold a judge against human labels: may it be trusted, and how far?
+
+    \b
+    prefgen calibrate labels.jsonl --judge openai/NAME --out calibrations/first
+    prefgen calibrate labels.jsonl --verdicts verdicts.jsonl --out calibrations/second
+    prefgen generate prompts.jsonl … --calibration calibrations/first/calibration.json --target-precision 0.9
+    """
+    from pipelines.calibrate import calibrate as run
+    from pipelines.summary import calibration_summary
+
+    config = build(CalibrateConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    found = asyncio.run(run(config, console, overwrite=overwrite))
+    console.result(found, calibration_summary(config.out, found))
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@options_of(AuditConfig, skip=("run",))
+@click.option("--overwrite", is_flag=True, help="Replace an earlier audit.")
+@common
+def audit(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
+    """Look for what is wrong with a finished run's labels; no model is called without --judge.
+
+    \b
+    prefgen audit runs/first --eval-file benchmark.jsonl
+    """
+    from pipelines.audit import audit as run
+    from pipelines.audit import audit_summary
+
+    config = build(AuditConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    found = asyncio.run(run(config, console, overwrite=overwrite))
+    console.result(found, audit_summary(config.out or config.run / "audit", found))
 
 
 @cli.command()

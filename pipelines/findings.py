@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.calibrated import rule_of
+from pipelines.calibrated import pairing_from
 from pipelines.charts import Tally
 from pipelines.stored import stored
 from prefgen.candidate import Candidate
@@ -28,7 +28,7 @@ from prefgen.prompt import Prompt
 from prefgen.run import RunDirectory
 from prefgen.sampling import Sampled
 from prefgen.tables import read_table
-from prefgen.verdicts import Standing, settle
+from prefgen.verdicts import Standing
 
 Row = dict[str, Any]
 KEPT, DROPPED = 0, 1
@@ -204,14 +204,14 @@ def find(run: RunDirectory, manifest: Mapping[str, Any]) -> Findings:
 
 
 def _add_prompts(findings: Findings, run: RunDirectory, manifest: Mapping[str, Any]) -> None:
-    wanted = "margin" in manifest["counts"]["dropped"]
+    wanted, pairing = "margin" in manifest["counts"]["dropped"], pairing_from(manifest)
     for prompt, sampled, results in stored(run):
-        standing = settle([item.id for item in sampled.distinct], results, manifest["weights"])
+        standing = pairing.standing(sampled.distinct, results)
         findings.add_scores(sampled.distinct, standing.scores)
         findings.position.add(results)
         hashes = (item.provenance.constitution for item in results)
         findings.constitution = findings.constitution or next(hashes, None)
-        for preference in _below(prompt, sampled, standing, rule_of(manifest)) if wanted else ():
+        for preference in _below(prompt, sampled, standing, pairing.rule) if wanted else ():
             findings.add_dropped(_recalled(preference))
 
 

@@ -7,37 +7,33 @@ is running again: every answer already paid for comes from the ledger.
 
 from __future__ import annotations
 
-import asyncio
-import math
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from judges.constitution import load_constitution
 from judges.judge import Judge
+from pipelines.calibrated import pairing_of
 from pipelines.console import Console
+from pipelines.drift import DriftWatch
 from pipelines.generate_config import RUN_OPTIONS, GenerateConfig
-from pipelines.judging import check_judging, make_judge, roles_of
-from pipelines.outcome import Outcome, Pairing
+from pipelines.judging import check_judging, judging_files, make_judge, roles_of, served, served_judges
+from pipelines.line import Line, in_order, make_line
 from pipelines.publish import Publisher, environment, finish_run, sha256_of
 from pipelines.roles import Roles
+from pipelines.signature import signature
 from prefgen import __version__
-from prefgen.candidate import Candidate
-from prefgen.completion import Sampling
-from prefgen.errors import GateError
+from prefgen.decontamination import Overlap, read_index
+from prefgen.errors import GateError, InputError
 from prefgen.ledger import Ledger, default_path
 from prefgen.models import ModelSpec, family
-from prefgen.planted import PlantedResult, check, plant
-from prefgen.prompt import Prompt, read_prompts
-from prefgen.recorded import RecordedModel
+from prefgen.prompt import read_prompts
 from prefgen.rows import CarriedColumns
 from prefgen.run import RunDirectory
-from prefgen.sampling import Sampled, SamplingPlan, sample
+from prefgen.verdicts import Weighing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,57 +43,30 @@ class Inputs:
     prompts: int
     carried: CarriedColumns
     hashes: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """The production line of one prompt: policies, judge and rules."""
-
-    policies: list[RecordedModel]
-    judge: Judge
-    plan: SamplingPlan
-    pairing: Pairing
-    judge_unfinished: bool
-
-    async def run(self, prompt: Prompt, with_planted: bool) -> Outcome:
-        sampled = await sample(prompt, self.policies, self.plan)
-        judged = [item for item in sampled.distinct if self.judge_unfinished or _finished(item)]
-        results = await self.judge.judge(prompt, judged) if len(judged) > 1 else []
-        outcome = self.pairing.outcome(prompt, sampled, results)
-        return replace(outcome, planted=await self._plant(outcome)) if with_planted else outcome
-
-    async def _plant(self, outcome: Outcome) -> list[PlantedResult]:
-        """Known pairs through the same judge, the same algebra and the same rule as the rest.
-
-        They are made from the response that was judged best: nothing is sometimes better than a bad one.
-        """
-        scores = outcome.standing.scores
-        ranked = sorted(outcome.sampled.distinct, key=lambda item: -scores.get(item.id, -math.inf))
-        found: list[PlantedResult] = []
-        for pair in plant(outcome.prompt, ranked):
-            results = await self.judge.judge(outcome.prompt, pair.sides)
-            told = self.pairing.outcome(outcome.prompt, Sampled(pair.sides), results)
-            found.append(check(pair, told.standing, told.paired, self.pairing.rule.min_confidence))
-        return found
-
-
-def _finished(candidate: Candidate) -> bool:
-    return not candidate.truncated and not candidate.empty
+    contaminated: Mapping[str, Overlap]
 
 
 def look_over(config: GenerateConfig) -> Inputs:
     """Reads the whole prompt file once, so that a bad line 9,000 is found before a call is paid for."""
     carried = CarriedColumns()
+    index = read_index(config.decontaminate, config.eval_column)
+    contaminated: dict[str, Overlap] = {}
     count = 0
-    for prompt in read_prompts(config.prompts):
+    for prompt in read_prompts(config.prompts, text=config.reference):
         carried.see(prompt.columns)
+        found = index.overlaps(*(message.content for message in prompt.messages))
+        if found:
+            contaminated[prompt.id] = found[0]
         count += 1
-    files = [config.prompts]
-    if config.judge is not None and Path(config.constitution).is_file():
-        files.append(Path(config.constitution))
-    if config.judge_template is not None:
-        files.append(config.judge_template)
-    return Inputs(count, carried, sha256_of(files))
+    if len(contaminated) == count:
+        files = ", ".join(map(str, config.decontaminate))
+        raise InputError(config.prompts, f"every prompt stands in {files}; nothing is left to train on")
+    read = [config.prompts, *judging_files(config), *_calibration(config), *config.decontaminate]
+    return Inputs(count - len(contaminated), carried, sha256_of(read), contaminated)
+
+
+def _calibration(config: GenerateConfig) -> list[Path]:
+    return [config.calibration] if config.calibration is not None and config.calibration.is_file() else []
 
 
 async def generate(
@@ -121,6 +90,8 @@ async def generate_with(
 ) -> dict[str, Any]:
     """The same with models that a larger job holds open."""
     inputs = look_over(config)
+    weighing = Weighing(combine=config.combine)
+    pairing, calibrated = pairing_of(config, signature(config), weighing, roles.console)
     for warning in warnings_about(config):
         roles.console.warn(warning)
     resolved = config.model_dump(mode="json") | {"inputs": inputs.hashes}
@@ -132,50 +103,60 @@ async def generate_with(
             return run.manifest
         (run.path / "manifest.json").unlink(missing_ok=True)
         started = time.monotonic()
-        line = await make_line(config, roles, run.attempt)
+        line = await make_line(config, roles, pairing, run.attempt)
         ready = time.monotonic()
         publisher = Publisher(run, config.format, inputs.carried)
-        await produce(config, line, publisher, roles, inputs.prompts)
+        if inputs.contaminated:
+            publisher.counts.dropped["contaminated"] = len(inputs.contaminated)
+        watch = await drift_watch(config, roles, run, inputs.prompts)
+        await produce(config, line, publisher, roles, inputs, watch)
         timings = {"start_models": ready - started, "sample_and_judge": time.monotonic() - ready}
-        return finish(config, publisher, roles, inputs, line.pairing.weights, timings)
+        notes = {"calibration": calibrated, "drift": watch.as_json()}
+        return finish(config, publisher, roles, inputs, line.pairing.weighing, notes, timings)
 
 
 def warnings_about(config: GenerateConfig) -> Iterator[str]:
     """What is allowed but should be known."""
     for policy in config.policy:
-        if config.judge is not None and family(policy) == family(config.judge):
-            yield (
-                f"{config.judge} judges {policy}, a model of its own family: judges favour their own "
-                "writing; a judge of another family is safer"
-            )
+        for judge in config.judge:
+            if family(policy) == family(judge):
+                yield (
+                    f"{judge} judges {policy}, a model of its own family: judges favour their own writing; a "
+                    "judge of another family is safer"
+                )
     if not config.planted:
         yield "no planted pairs: wrong labels of the pipeline itself would go unnoticed"
     if config.judging == "pairwise" and config.judge and not config.both_orders:
         yield "one order only: the judge's liking for a position goes into the labels"
 
 
-async def make_line(config: GenerateConfig, roles: Roles, attempt: int) -> Line:
-    judge = await make_judge(config, roles, attempt)
-    return Line(
-        policies=[await roles.model(spec) for spec in config.policy],
-        judge=judge,
-        plan=SamplingPlan(
-            config.n,
-            Sampling(config.max_tokens, config.temperature, config.top_p),
-            config.seed,
-            config.system,
-        ),
-        pairing=Pairing(config.rule, config.kto_labels, judge.weights),
-        judge_unfinished=config.judge_unfinished,
-    )
+async def drift_watch(config: GenerateConfig, roles: Roles, run: RunDirectory, prompts: int) -> DriftWatch:
+    """A model in this process stays what it is: only a judge behind an API is asked again, in a long run."""
+
+    async def again(name: str) -> Judge:
+        return await make_judge(config, roles.again(name), run.attempt)
+
+    remote = not all(spec.startswith(("vllm/", "transformers/")) for spec in config.judge)
+    every = config.drift_every if remote and prompts > config.drift_every else 0
+    judge = await make_judge(config, roles, run.attempt)
+    return DriftWatch(run, roles, judge, again, every=every, accept=config.accept_drift)
 
 
-async def produce(config: GenerateConfig, line: Line, publisher: Publisher, roles: Roles, total: int) -> None:
+async def produce(
+    config: GenerateConfig,
+    line: Line,
+    publisher: Publisher,
+    roles: Roles,
+    inputs: Inputs,
+    watch: DriftWatch,
+) -> None:
     """Runs the line over all prompts and hands the outcomes to the publisher in order."""
-    prompts = read_prompts(config.prompts)
-    with roles.console.progress("prompts", total, lambda: roles.state) as advance:
+    prompts = (item for item in read_prompts(config.prompts) if item.id not in inputs.contaminated)
+    with roles.console.progress("prompts", inputs.prompts, lambda: roles.state) as advance:
         try:
-            async for outcome in in_order(line, prompts, config.planted, window=2 * config.concurrency):
+            work = (line.run(prompt, number < config.planted) for number, prompt in enumerate(prompts))
+            async for outcome in in_order(work, window=2 * config.concurrency):
+                await watch.see(outcome)
                 publisher.append(outcome)
                 advance()
         except BaseException:
@@ -183,32 +164,13 @@ async def produce(config: GenerateConfig, line: Line, publisher: Publisher, role
             raise
 
 
-async def in_order(
-    line: Line, prompts: Iterator[Prompt], planted: int, window: int
-) -> AsyncIterator[Outcome]:
-    """Outcomes in the order of the prompts, with at most `window` prompts under way."""
-    numbered = enumerate(prompts)
-    running: deque[asyncio.Task[Outcome]] = deque()
-    try:
-        while True:
-            for number, prompt in islice(numbered, window - len(running)):
-                running.append(asyncio.create_task(line.run(prompt, with_planted=number < planted)))
-            if not running:
-                return
-            yield await running[0]
-            running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
 def finish(
     config: GenerateConfig,
     publisher: Publisher,
     roles: Roles,
     inputs: Inputs,
-    weights: Mapping[str, float],
+    weighing: Weighing,
+    notes: Mapping[str, Any],
     timings: dict[str, float],
 ) -> dict[str, Any]:
     """Gates, then datasets, card, report, and the manifest last."""
@@ -225,16 +187,23 @@ def finish(
         "seed": config.seed,
         "models": _models(config, roles),
         "constitution": _constitution(config),
-        "weights": dict(weights),
+        "judge": " + ".join(config.judges),
+        "judged_by": signature(config),
+        **notes,
+        "weighing": asdict(weighing),
         "inputs": inputs.hashes,
+        "contaminated": {name: _found_at(overlap) for name, overlap in inputs.contaminated.items()},
         "planted": {"checked": len(publisher.planted), "wrong": 0},
         "usage": roles.usage,
-        "expected_label_precision": None,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
     }
     warn_about(publisher, roles.console, planned=config.planted)
     return finish_run(publisher, config.test_share, manifest)
+
+
+def _found_at(overlap: Overlap) -> dict[str, Any]:
+    return {"file": overlap.item.file, "line": overlap.item.line, "share": overlap.share}
 
 
 def warn_about(publisher: Publisher, console: Console, *, planned: int) -> None:
@@ -251,15 +220,11 @@ def warn_about(publisher: Publisher, console: Console, *, planned: int) -> None:
 
 def _models(config: GenerateConfig, roles: Roles) -> dict[str, Any]:
     """One entry for each role; further policies are `policy_2`, `policy_3` and so on."""
-    names = ["policy", *(f"policy_{number}" for number in range(2, len(config.policy) + 1))]
-    entries = {name: roles.served(spec) for name, spec in zip(names, config.policy, strict=True)}
-    if config.reward_model is not None:
-        return entries | {"reward_model": roles.served(config.reward_model, reward=True)}
-    return entries | {"judge": roles.served(config.judge or "")}
+    return served("policy", config.policy, roles) | served_judges(config, roles)
 
 
 def _constitution(config: GenerateConfig) -> dict[str, str] | None:
-    if config.judge is None:
+    if not config.judge:
         return None
     constitution = load_constitution(config.constitution)
     return {"id": constitution.id, "hash": constitution.hash}
@@ -269,7 +234,7 @@ def check_gates(config: GenerateConfig, publisher: Publisher) -> None:
     """Raises GateError when a planted pair came out wrong or too many calls failed."""
     out, counts = publisher.run.path, publisher.counts
     wrong = [f"{item.prompt_id}: {item.kind}" for item in publisher.planted if not item.correct]
-    if config.both_orders or config.judging == "pointwise":
+    if config.both_orders or config.judging != "pairwise":
         wrong += publisher.swap_errors
     if wrong:
         raise GateError(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from judges.evidence import Evidence
+from judges.listwise import MOST
 from judges.pairwise import PrincipleMode
+from judges.ranking import Meetings
 from prefgen.pairing import KTOLabels, PairingRule, Strategy
 from prefgen.rows import Format
+from prefgen.verdicts import Combine
 
 RUN_OPTIONS = (
     "out",
@@ -22,6 +25,7 @@ RUN_OPTIONS = (
     "price",
     "ledger",
     "max_failure_share",
+    "accept_drift",
 )
 """Options that decide how a run goes, not what it makes: a resumed run may change them."""
 
@@ -36,6 +40,10 @@ class PairingConfig(BaseModel):
     score minus two standard deviations, which holds up better with many candidates."""
     min_confidence: float = Field(default=0.75, ge=0.5, lt=1)
     """Probability that chosen beats rejected, at least; pairs below it are dropped."""
+    calibration: Path | None = None
+    """calibration.json of this judge: confidences become probabilities that a human agrees."""
+    target_precision: float | None = Field(default=None, gt=0.5, lt=1)
+    """Keep the pairs that earn this label precision by the calibration, in place of --min-confidence."""
     max_pairs: int = Field(default=1, ge=1)
     """Pairs per prompt at most, the clearest first."""
     max_similarity: float = Field(default=0.95, gt=0, le=1)
@@ -53,8 +61,15 @@ class PairingConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     """Seed of sampling and of every random choice."""
 
+    @model_validator(mode="after")
+    def _calibrated(self) -> Self:
+        if self.target_precision is not None and self.calibration is None:
+            raise ValueError("--target-precision needs --calibration FILE (prefgen calibrate makes one)")
+        return self
+
     @property
     def rule(self) -> PairingRule:
+        """Without the calibration, which `pipelines.calibrated` adds."""
         return PairingRule(
             strategy=self.strategy,
             min_confidence=self.min_confidence,
@@ -73,32 +88,11 @@ class PairConfig(PairingConfig):
     """Directory for the new pairs."""
 
 
-class JudgingConfig(BaseModel):
-    """Who judges, how, and how calls are made: shared by every job that judges."""
+class CallConfig(BaseModel):
+    """How models are called: shared by every job that calls any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-    judge: str | None = None
-    """MODEL that judges by the constitution."""
-    reward_model: str | None = None
-    """Reward model that scores instead of a judge: vllm/, transformers/ or openai/…@URL."""
-    judging: Literal["pairwise", "pointwise"] = "pairwise"
-    """Compare candidates two by two, or score each, principle by principle."""
-    constitution: str = "helpful-honest-harmless"
-    """Constitution: a YAML file, or helpful-honest-harmless, support-tone, concise-expert."""
-    principles: PrincipleMode = "all"
-    """Pairwise: all principles in one question, one sampled per pair, or each by itself."""
-    both_orders: bool = True
-    """Pairwise: ask in both orders and average, which cancels a liking for a position."""
-    evidence: Literal[Evidence, "auto"] = "auto"
-    """What a verdict is read from; auto takes the best the judge gives: log-probabilities, else a
-    stated score, else votes."""
-    votes: int = Field(default=1, ge=1)
-    """Written verdicts per question, where votes are the evidence."""
-    judge_max_tokens: int = Field(default=1024, ge=1)
-    """Tokens per written judgment at most."""
-    judge_template: Path | None = None
-    """Pointwise: a prompt template with {{principle}} {{prompt}} {{response}}."""
     max_failure_share: float = Field(default=0.05, ge=0, le=1)
     """Failed model calls above this share end the run with exit code 3."""
     concurrency: int = Field(default=64, ge=1)
@@ -118,12 +112,129 @@ class JudgingConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     """Seed of sampling and of every random choice."""
 
+
+class JudgingConfig(CallConfig):
+    """Who judges, and how: shared by every job that judges."""
+
+    judge: tuple[str, ...] = ()
+    """MODEL that judges by the constitution; several are a jury."""
+    reward_model: str | None = None
+    """Reward model that scores instead of a judge: vllm/, transformers/ or openai/…@URL."""
+    combine: Combine = "mean"
+    """How several judges become one: the mean, median or trimmed mean of their log-odds; stacked, by weights
+    that calibrate fits to human labels; cascade, the first (a reward model before judges) where it is sure
+    enough, the next where it is not."""
+    judging: Literal["pairwise", "pointwise", "score", "listwise"] = "pairwise"
+    """Compare candidates two by two; ask of each, principle by principle; rate each on a scale; or rank all
+    in one call."""
+    constitution: str = "helpful-honest-harmless"
+    """Constitution: a YAML file, or helpful-honest-harmless, support-tone, concise-expert."""
+    principles: PrincipleMode = "all"
+    """Pairwise: all principles in one question, one sampled per pair, or each by itself."""
+    both_orders: bool = True
+    """Pairwise: ask in both orders and average, which cancels a liking for a position."""
+    meetings: Meetings = "round-robin"
+    """Pairwise: who meets whom. The others find best and worst for a fraction of the calls, and compare only
+    those two in both orders: knockout for about 3 K / 2 calls with K candidates, ring for K, swiss for
+    3 K / 2."""
+    meeting_rounds: int = Field(default=1, ge=1)
+    """Laps of the ring; rounds of equals that follow the first lap of swiss."""
+    evidence: Literal[Evidence, "auto"] = "auto"
+    """What a verdict is read from; auto takes the best the judge gives: log-probabilities, else a
+    stated score, else votes."""
+    votes: int = Field(default=1, ge=1)
+    """Written verdicts per question, where votes are the evidence."""
+    adaptive_votes: bool = False
+    """Stop drawing votes once one answer leads by three; --votes is then the most."""
+    reasoning: bool = False
+    """Let the judge write a rationale before the word whose log-probabilities are read: two calls a
+    question. A stated score and votes come with their reasons anyway."""
+    reference: str | None = None
+    """Column of the input file that holds a reference answer to show the judge."""
+    scale: Path | None = None
+    """Score: a YAML file with id and levels, {digit: what it means}. [default: five levels]."""
+    permutations: int = Field(default=4, ge=1)
+    """Listwise: rankings per prompt, each with the candidates in another order."""
+    judge_max_tokens: int = Field(default=1024, ge=1)
+    """Tokens per written judgment at most."""
+    judge_template: Path | None = None
+    """Pointwise: a prompt template with {{principle}} {{prompt}} {{response}}, and with --reference
+    {{reference}}."""
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _listed(cls, judge: object) -> object:
+        """One judge needs no list."""
+        return (judge,) if isinstance(judge, str) else judge
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """All who judge, in the order of a cascade."""
+        return (*([self.reward_model] if self.reward_model is not None else []), *self.judge)
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether the job has human labels, or a calibration made from them."""
+        return False
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether the job calls a judge whatever its options."""
+        return True
+
     @model_validator(mode="after")
     def _one_judge(self) -> Self:
-        if (self.judge is None) == (self.reward_model is None):
-            raise ValueError("give exactly one of --judge MODEL and --reward-model MODEL")
+        both = bool(self.judge) and self.reward_model is not None
+        if (both and self.combine != "cascade") or (self.needs_judge and not self.judges):
+            raise ValueError(
+                "give exactly one of --judge MODEL and --reward-model MODEL; both make a --combine cascade"
+            )
+        if len(set(self.judge)) < len(self.judge):
+            raise ValueError("a --judge stands twice; to ask one more often raise --votes")
+        if self.combine != "mean" and len(self.judges) < 2:
+            raise ValueError(f"--combine {self.combine} needs several judges")
+        if self.combine in ("stacked", "cascade") and not self.knows_labels:
+            raise ValueError(f"--combine {self.combine} goes with calibrate, and with generate --calibration")
+        if len(self.judges) > 1 and self.meetings != "round-robin":
+            raise ValueError(f"--meetings {self.meetings} goes with one judge: each would rank others apart")
         if self.judge_template is not None and self.judging != "pointwise":
             raise ValueError("--judge-template goes with --judging pointwise")
+        if self.scale is not None and self.judging != "score":
+            raise ValueError("--scale goes with --judging score")
+        if self.reference is not None and not self.judge:
+            raise ValueError("--reference goes with --judge: a reward model reads no reference")
+        return self
+
+    @model_validator(mode="after")
+    def _evidence_fits(self) -> Self:
+        if self.judging == "listwise" and (self.evidence == "logprobs" or self.votes > 1):
+            raise ValueError(
+                "--judging listwise reads written rankings: no --evidence logprobs, and --permutations "
+                "in place of --votes"
+            )
+        if self.reasoning and (self.judging == "listwise" or self.evidence in ("score", "votes")):
+            raise ValueError(
+                "--reasoning goes before log-probabilities; a written score, vote or ranking gives its "
+                "reasons anyway"
+            )
+        if self.adaptive_votes and (self.votes == 1 or self.evidence in ("logprobs", "score")):
+            raise ValueError("--adaptive-votes needs votes to stop: add --votes 9 --evidence votes")
+        if self.adaptive_votes and self.judging not in ("pairwise", "pointwise"):
+            raise ValueError("--adaptive-votes goes with --judging pairwise or pointwise")
+        return self
+
+    @model_validator(mode="after")
+    def _meetings_fit(self) -> Self:
+        cheap = self.meetings != "round-robin"
+        if cheap and (self.judging != "pairwise" or self.reward_model is not None):
+            raise ValueError(f"--meetings {self.meetings} goes with --judge MODEL --judging pairwise")
+        if cheap and not self.both_orders:
+            raise ValueError(
+                f"--meetings {self.meetings} asks in one order but for best against worst: "
+                "--no-both-orders goes with --meetings round-robin"
+            )
+        if self.meeting_rounds > 1 and self.meetings not in ("ring", "swiss"):
+            raise ValueError("--meeting-rounds goes with --meetings ring or swiss")
         return self
 
 
@@ -158,6 +269,19 @@ class GenerateConfig(PairingConfig, JudgingConfig):
 
     planted: int = Field(default=3, ge=0)
     """Prompts that carry pairs of known answer; one wrong label ends the run."""
+    drift_every: int = Field(default=500, ge=0)
+    """Ask a judge behind an API the first 20 comparisons again after every so many prompts, and pause the
+    run when it judges otherwise. 0: never."""
+    accept_drift: bool = False
+    """Go on, with a warning, though the judge changed during the run."""
+    decontaminate: tuple[Path, ...] = ()
+    """File of evaluation questions; prompts that hold one are left out."""
+    eval_column: str | None = None
+    """Column of those files with the question. [default: prompt, question or text]."""
+
+    @property
+    def knows_labels(self) -> bool:
+        return self.calibration is not None
 
     @model_validator(mode="after")
     def _two_candidates(self) -> Self:
@@ -165,4 +289,11 @@ class GenerateConfig(PairingConfig, JudgingConfig):
             raise ValueError("a pair needs two candidates: raise --n or add a --policy")
         if len(set(self.policy)) < len(self.policy):
             raise ValueError("a --policy stands twice; for more of its candidates raise --n")
+        if self.meetings != "round-robin" and self.strategy != "best-worst":
+            raise ValueError(
+                f"--meetings {self.meetings} compares only best and worst in both orders: it goes with "
+                "--strategy best-worst"
+            )
+        if self.judging == "listwise" and self.n * len(self.policy) > MOST:
+            raise ValueError(f"--judging listwise ranks at most {MOST} candidates of a prompt: lower --n")
         return self

@@ -14,6 +14,7 @@ from judges.judge import Judge
 from pipelines.console import Console
 from pipelines.generate_config import JudgeConfig
 from pipelines.judging import check_judging, make_judge, roles_of
+from prefgen.comparison import Order
 from prefgen.errors import GateError
 from prefgen.judgment import JudgeFailure, JudgeResult, sigmoid
 from prefgen.labels import Pair, read_pairs
@@ -43,40 +44,39 @@ async def judge_pairs(judge: Judge, pairs: Iterable[Pair]) -> list[JudgedPair]:
 
 
 def verdict_rows(judge: Judge, judged: JudgedPair) -> list[dict[str, Any]]:
-    """Rows of a verdicts file: one for each order shown, or one where responses are scored alone."""
-    pair = judged.pair
-    orders = sorted({result.provenance.order for result in judged.results if result.provenance.order})
-    if not orders:
-        return [_row(judge, pair, None, judged.results, judged.margin)]
-    shown = {order: [item for item in judged.results if item.provenance.order == order] for order in orders}
-    return [
-        _row(judge, pair, order, results, _margin(judge, pair, results)) for order, results in shown.items()
-    ]
+    """Rows of a verdicts file: one for each judge and order shown; one a judge where responses are scored
+    alone."""
+    said: dict[tuple[str, Order | None], list[JudgeResult]] = {}
+    for result in judged.results:
+        said.setdefault((result.provenance.judge, result.provenance.order), []).append(result)
+    return [_row(judge, judged.pair, who, order, told) for (who, order), told in said.items()]
 
 
-def _margin(judge: Judge, pair: Pair, results: Sequence[JudgeResult]) -> float | None:
-    standing = settle([pair.a.id, pair.b.id], results, judge.weights)
-    return standing.margin(pair.a.id, pair.b.id)
+def _row(
+    judge: Judge, pair: Pair, who: str, order: str | None, results: Sequence[JudgeResult]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": pair.id, "verdict": None, "p_a": None, "order": order, "judge": who}
+    margin = _margin(judge, pair, results)
+    if margin is None:
+        return row
+    verdict = "a" if margin > 0 else "b" if margin < 0 else "tie"
+    row |= {"verdict": verdict, "p_a": sigmoid(margin)}
+    principles = _by_principle(judge, pair, results)
+    return row | {"principles": principles} if principles else row
 
 
 def _by_principle(judge: Judge, pair: Pair, results: Sequence[JudgeResult]) -> dict[str, float]:
     """The probability that a is better by each principle, where they are asked one by one."""
     told = {
         name: _margin(judge, pair, [item for item in results if item.provenance.principle == name])
-        for name in judge.weights
+        for name in judge.weighing.principles
     }
     return {name: sigmoid(margin) for name, margin in told.items() if margin is not None}
 
 
-def _row(
-    judge: Judge, pair: Pair, order: str | None, results: Sequence[JudgeResult], margin: float | None
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": pair.id, "verdict": None, "p_a": None, "order": order, "judge": judge.name}
-    if margin is None:
-        return row
-    verdict = "a" if margin > 0 else "b" if margin < 0 else "tie"
-    principles = {"principles": _by_principle(judge, pair, results)} if judge.weights else {}
-    return row | {"verdict": verdict, "p_a": sigmoid(margin)} | principles
+def _margin(judge: Judge, pair: Pair, results: Sequence[JudgeResult]) -> float | None:
+    standing = settle([pair.a.id, pair.b.id], results, judge.weighing)
+    return standing.margin(pair.a.id, pair.b.id)
 
 
 async def judge_file(config: JudgeConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:

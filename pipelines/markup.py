@@ -72,6 +72,11 @@ def many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
+def how(sentence: str) -> str:
+    """A sentence that explains what stands above it."""
+    return f'<p class="how">{text(sentence)}</p>'
+
+
 def beside(*parts: str) -> str:
     """Parts next to each other where there is room."""
     return f'<div class="grid">{"".join(parts)}</div>'

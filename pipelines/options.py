@@ -6,6 +6,7 @@ the command line leaves out.
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Callable
@@ -28,10 +29,10 @@ def options_of(config: type[BaseModel], *, skip: tuple[str, ...] = ()) -> Callab
     """A decorator that adds one option for each field of `config`, with the field's help and default."""
 
     def decorate(function: F) -> F:
-        own = [name for name in config.model_fields if name in config.__annotations__]
-        inherited = [name for name in config.model_fields if name not in own]
-        for name in reversed([*own, *inherited]):
-            if name not in skip:
+        # The command's own options first, then what it shares with others.
+        names = [name for kind in config.__mro__ for name in inspect.get_annotations(kind)]
+        for name in reversed(list(dict.fromkeys(names))):
+            if name in config.model_fields and name not in skip:
                 function = _option(name, config.model_fields[name])(function)
         return click.option(
             "--config",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from pipelines.calibrated import pairing_of
@@ -14,6 +15,7 @@ from prefgen.errors import UsageError
 from prefgen.rows import CarriedColumns
 from prefgen.run import RunDirectory
 from prefgen.tables import read_table
+from prefgen.verdicts import Weighing
 
 
 def pair(config: PairConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def pair(config: PairConfig, console: Console, *, overwrite: bool = False) -> di
         raise UsageError(f"--out {config.out} is the run itself; name another directory")
     manifest = source.manifest
     resolved = config.model_dump(mode="json") | {"command": "pair"}
-    pairing, calibrated = pairing_of(config, manifest["judged_by"], manifest["weights"], console)
+    pairing, calibrated = pairing_of(config, manifest["judged_by"], Weighing(**manifest["weighing"]), console)
     carried = CarriedColumns()
     for row in read_table(source.path / "candidates.parquet", ["columns"]):
         carried.see(json.loads(row["columns"]))
@@ -47,7 +49,7 @@ def pair(config: PairConfig, console: Console, *, overwrite: bool = False) -> di
                 "seed": config.seed,
                 "source": str(config.run),
                 "calibration": calibrated,
-                "weights": dict(pairing.weights),
+                "weighing": asdict(pairing.weighing),
                 "usage": dict.fromkeys(manifest["usage"], 0),
             },
         )

@@ -10,7 +10,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from pipelines.card import write_card
 from pipelines.outcome import Outcome
 from pipelines.report import write_report
 from prefgen.judgment import JudgeResult, Judgment
-from prefgen.messages import as_dicts
+from prefgen.messages import as_dicts, content_hash
 from prefgen.pairing import kto_weights
 from prefgen.planted import PlantedResult, swap_errors
+from prefgen.preference import Preference
 from prefgen.rows import CarriedColumns, Format, dpo_row, dpo_schema, kto_row, kto_schema
 from prefgen.run import RunDirectory
 from prefgen.splits import NearDuplicates, held_out
-from prefgen.tables import CANDIDATES, JUDGMENTS, SCORES, TableWriter, read_table
+from prefgen.tables import CANDIDATES, JUDGMENTS, SCORES, UNDECIDED, TableWriter, read_table
 
 _PACKAGES = (
     "prefgen",
@@ -67,6 +68,9 @@ class Counts:
     failures: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     desirable: int = 0
+    unsure: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
 
     @property
     def failure_share(self) -> float:
@@ -90,6 +94,7 @@ class Publisher:
             "candidates": TableWriter(run.path / "candidates.parquet", CANDIDATES),
             "judgments": TableWriter(run.path / "judgments.parquet", JUDGMENTS),
             "scores": TableWriter(run.path / "scores.parquet", SCORES),
+            "undecided": TableWriter(run.path / "undecided.parquet", UNDECIDED),
             "dpo": TableWriter(work / "dpo.parquet", dpo_schema(format, carried)),
             "kto": TableWriter(work / "kto.parquet", kto_schema(format, carried)),
         }
@@ -143,6 +148,11 @@ class Publisher:
         self.counts.pairs += len(outcome.paired.preferences)
         self.counts.kto_rows += len(outcome.kto)
         self.counts.desirable += sum(row.label for row in outcome.kto)
+        self.counts.unsure += len(outcome.paired.unsure)
+        self.counts.asked.update(outcome.paired.asked)
+        self.counts.kept.update(outcome.paired.kept)
+        for preference in outcome.paired.unsure:
+            self._tables["undecided"].append(undecided_row(preference))
         if not outcome.paired.preferences and not outcome.kto:
             return
         self._ids.append(outcome.prompt.id)
@@ -165,7 +175,7 @@ class Publisher:
 
     def publish_tables(self) -> None:
         """The full tables: published for unfinished and failed runs too, so that they can be looked into."""
-        for name in ("candidates", "judgments", "scores"):
+        for name in ("candidates", "judgments", "scores", "undecided"):
             self._tables[name].publish()
         planted = TableWriter(self.run.path / "planted.parquet", _PLANTED)
         for result in self.planted:
@@ -203,6 +213,21 @@ class Publisher:
             table.abandon()
 
 
+def undecided_row(preference: Preference) -> dict[str, Any]:
+    """A pair that nobody was sure enough of, as a row of a pairs file. Which side is which tells nothing of
+    what the judge thought."""
+    a, b = sorted((preference.chosen, preference.rejected), key=lambda item: item.id)
+    return {
+        "id": content_hash([a.id, b.id]),
+        "prompt": as_dicts(preference.prompt.messages),
+        "response_a": a.text,
+        "response_b": b.text,
+        "prompt_id": preference.prompt.id,
+        "a_id": a.id,
+        "b_id": b.id,
+    }
+
+
 def judgment_row(result: JudgeResult) -> dict[str, Any]:
     """A judgment or failure as a row of `judgments.parquet`."""
     row: dict[str, Any] = asdict(result.provenance)
@@ -236,9 +261,8 @@ def finish_run(publisher: Publisher, test_share: float, manifest: Mapping[str, A
 
 def counts_json(counts: Counts) -> dict[str, Any]:
     """`counts` of the manifest."""
-    values = asdict(counts)
-    values["failures"], values["dropped"] = dict(counts.failures), dict(counts.dropped)
-    return values
+    values = {item.name: getattr(counts, item.name) for item in fields(counts)}
+    return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
 
 
 def trainer_weights(counts: Counts) -> dict[str, float] | None:

@@ -19,10 +19,12 @@ from pydantic import BaseModel, ConfigDict
 
 from judges.judge import Judge
 from judges.reward_model import RewardJudge
-from judges.win_rate import bootstrap_interval, win_rate
+from judges.win_rate import win_rate
 from pipelines import rubric
+from pipelines.annotate import agreement, compare
+from pipelines.answers import answer
 from pipelines.console import Console
-from pipelines.evaluate import agreement, answer, compare, evaluation
+from pipelines.evaluation import evaluation, rate_interval
 from pipelines.generate import generate_with
 from pipelines.generate_config import GenerateConfig
 from pipelines.judging import make_judge, roles_of
@@ -198,11 +200,10 @@ def rubric_result(
         if ours is not None and theirs is not None
     ]
     preference = np.array([0.5 + 0.5 * np.sign(ours.share - theirs.share) for ours, theirs in scores])
-    low, high = bootstrap_interval(preference)
     return {
         "n": len(scores),
         "win_rate": win_rate(preference),
-        "ci": [low, high],
+        "ci": rate_interval(preference),
         "pass_rate_before": 100 * float(np.mean([theirs.passed for _, theirs in scores])),
         "pass_rate_after": 100 * float(np.mean([ours.passed for ours, _ in scores])),
         "share_before": 100 * float(np.mean([theirs.share for _, theirs in scores])),

@@ -16,12 +16,14 @@ from prefgen.run import RunDirectory
 _TEMPLATES = importlib.resources.files("pipelines") / "templates"
 _LOST = {
     "duplicates": "with the same text as another",
+    "contaminated": "left out: they hold an evaluation question",
     "fewer_than_two_candidates": "of the prompts had fewer than two responses",
     "margin": "below the confidence threshold",
     "tie": "tied",
     "inconsistent": "with a verdict against the ranking",
     "unfinished": "with an empty or cut response",
     "judge_failure": "without a usable judgment",
+    "not_compared": "whose two responses did not meet in both orders",
     "near_identical": "nearly the same text twice",
     "chosen_truncated": "the better one was cut by the token limit",
     "chosen_empty": "the better one was empty",
@@ -72,7 +74,7 @@ def _read(name: str) -> str:
 
 def _lead(manifest: Mapping[str, Any]) -> str:
     config = manifest["config"]
-    judge = config["judge"] or config["reward_model"]
+    judge = manifest["judge"]
     how = "scored by the reward model" if config["reward_model"] else f"judged {config['judging']} by"
     return (
         f"Responses written by {text(', '.join(config['policy']))}, {how} {text(judge)}. A pair says which "
@@ -97,12 +99,14 @@ def _numbers(manifest: Mapping[str, Any]) -> str:
 def _flow(findings: Findings, manifest: Mapping[str, Any]) -> str:
     """The funnel: what was left after each step, and what was lost to which reason."""
     counts = manifest["counts"]
-    lost = {key: n for key, n in counts["dropped"].items() if key != "fewer_than_two_candidates"}
+    of_prompts = ("contaminated", "fewer_than_two_candidates")
+    lost = {key: n for key, n in counts["dropped"].items() if key not in of_prompts}
+    left_out = _lost({"contaminated": counts["dropped"].get("contaminated", 0)})
     alone = counts["dropped"].get("fewer_than_two_candidates", 0)
     written, looked_at = counts["candidates"], counts["pairs"] + sum(lost.values())
     judged = [many(counts["judgments"], "judgment"), *_lost(findings.unscored)]
     steps = [
-        _step(counts["prompts"], counts["prompts"], "prompts", []),
+        _step(counts["prompts"], counts["prompts"], "prompts", left_out),
         _step(written, written, "responses written", [], start=True),
         _step(
             written - counts["duplicates"], written, "distinct", _lost({"duplicates": counts["duplicates"]})

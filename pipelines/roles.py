@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -33,7 +33,8 @@ class _Opened:
 @dataclass(slots=True)
 class Roles:
     """Use as an async context manager. `prices`: US dollars per million (input, output) tokens by spec;
-    models that run in this process cost nothing, others without a price have an unknown cost."""
+    models that run in this process cost nothing, others without a price have an unknown cost. `name`: see
+    `again`."""
 
     ledger: Ledger
     console: Console
@@ -42,6 +43,7 @@ class Roles:
     options: Mapping[str, Json] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
     engines: int = 1
+    name: str | None = None
     _open: dict[str, _Opened] = field(default_factory=dict)
     _closed: list[_Opened] = field(default_factory=list)
 
@@ -55,8 +57,16 @@ class Roles:
         for name in [*self._open]:
             await asyncio.shield(self._close(name))
 
+    def again(self, name: str) -> Roles:
+        """The same models, asked anew: see `RecordedModel.again`."""
+        return replace(self, name=name)
+
     async def model(self, text: str) -> RecordedModel:
         """The model of a spec, opened at first use. Raises as `prefgen.models.open_model`."""
+        model = await self._model(text)
+        return model if self.name is None else model.again(self.name)
+
+    async def _model(self, text: str) -> RecordedModel:
         spec = ModelSpec.parse(text)
         known = self._open.get(spec.text)
         if known is not None and isinstance(known.model, RecordedModel):

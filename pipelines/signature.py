@@ -18,7 +18,7 @@ def signature(config: JudgingConfig) -> dict[str, Json]:
     Two jobs with one signature may share a calibration. Raises InputError for a constitution that is none.
     """
     meaning = JudgingConfig.model_fields.keys() - CallConfig.model_fields.keys() - _ANYHOW
-    values: dict[str, Json] = config.model_dump(mode="json", include=meaning)
+    values: dict[str, Json] = config.model_dump(mode="json", include=set(meaning))
     for name in meaning:
         value = getattr(config, name)
         if isinstance(value, Path):

@@ -7,19 +7,37 @@ from typing import Any
 
 
 def run_summary(out: Path, manifest: dict[str, Any]) -> str:
-    counts, usage, config = manifest["counts"], manifest["usage"], manifest["config"]
+    counts, usage = manifest["counts"], manifest["usage"]
     dropped = ", ".join(f"{name} {count}" for name, count in counts["dropped"].items()) or "none"
     failed = ", ".join(f"{name} {count}" for name, count in counts["failures"].items()) or "none"
     cost = "unknown (no price given)" if usage["cost_usd"] is None else f"${usage['cost_usd']:.4f}"
+    later = [
+        f"{judge} was asked about {asked} of {counts['pairs'] + counts['unsure']} pairs "
+        f"and kept {counts['kept'].get(judge, 0)}"
+        for judge, asked in counts["asked"].items()
+    ]
+    precision = manifest["expected_label_precision"]
+    expected = "" if precision is None else f"; people should agree with {precision:.1%} of the labels"
     return "\n".join(
         [
             f"{counts['prompts']} prompts → {counts['candidates']} candidates → "
             f"{counts['judgments']} judgments → {counts['pairs']} pairs, {counts['kto_rows']} KTO rows",
-            f"kept: confidence ≥ {config['min_confidence']:g}; dropped: {dropped}; failed calls: {failed}",
+            f"kept: {_rule(manifest)}{expected}",
+            f"dropped: {dropped}; failed calls: {failed}",
+            *later,
             f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger; cost {cost}",
-            f"written to {out}: dpo/ kto/ candidates, judgments and scores, report.html, README.md",
+            f"written to {out}: dpo/ kto/ candidates, judgments and scores, report.html, README.md; "
+            f"{counts['unsure']} pairs for people to decide in undecided.parquet",
         ]
     )
+
+
+def _rule(manifest: dict[str, Any]) -> str:
+    """What a pair must reach."""
+    calibrated = manifest["calibration"]
+    if calibrated is None or calibrated["target"] is None:
+        return f"confidence ≥ {manifest['config']['min_confidence']:g}"
+    return f"what earns {calibrated['target']:.0%} precision by {calibrated['n_labels']} labels"
 
 
 def calibration_summary(out: Path, found: dict[str, Any]) -> str:
@@ -39,6 +57,9 @@ def calibration_summary(out: Path, found: dict[str, Any]) -> str:
             f"calibration error {raw}{told['ece_calibrated']:.3f} (noise {told['ece_noise_floor']:.3f}), "
             f"map: {told['map']['kind']}, T = {told['map']['temperature']:.2f}"
         )
+    for stage in (found["cascade"] or {}).get("stages", []):
+        kept = stage["selective"]["n_kept"] if stage["selective"] else 0
+        lines.append(f"{stage['judge']}: {stage['n_reached']} labels reach it, it keeps {kept}")
     return "\n".join([*lines, f"written to {out}: calibration.json, report.html"])
 
 
@@ -46,10 +67,12 @@ def _kept(found: dict[str, Any]) -> str:
     selective = found["selective"]
     if selective is None:
         return "abstains: no threshold on the judge's confidence earns the target with these labels"
+    threshold = selective["threshold"]
+    which = "that the cascade keeps" if threshold is None else f"with confidence ≥ {threshold:.3f}"
     return (
         f"{selective['target']:.0%} label precision (risk {selective['delta']:.0%}) is earned by the "
-        f"{selective['coverage']:.0%} of labels with confidence ≥ {selective['threshold']:.3f}: "
-        f"{selective['n_errors']} errors in {selective['n_kept']}"
+        f"{selective['coverage']:.0%} of labels {which}: {selective['n_errors']} errors in "
+        f"{selective['n_kept']}"
     )
 
 

@@ -13,7 +13,9 @@ from prefgen.errors import InputError
 from prefgen.judgment import Verdict
 from prefgen.messages import parse_messages
 from prefgen.prompt import Prompt
-from prefgen.records import Record, identifier, read_records, require_columns
+from prefgen.records import Record, identifier, read_records, require_columns, require_text
+
+_COLUMNS = ("id", "prompt", "response_a", "response_b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,11 @@ class LabelledPair:
         return ranked[0][0]
 
 
-def read_pairs(path: Path) -> Iterator[Pair]:
-    """The pairs of a file. Raises InputError."""
+def read_pairs(path: Path, text: str | None = None) -> Iterator[Pair]:
+    """The pairs of a file. `text`: a column that must hold text in every row. Raises InputError."""
     seen: dict[str, int] = {}
     for record in read_records(path):
-        pair = _pair(path, record)
+        pair = _pair(path, record, text)
         if pair.id in seen:
             raise InputError(
                 path, f"the id {pair.id!r} twice", line=record.line, seen=f"first on line {seen[pair.id]}"
@@ -57,17 +59,17 @@ def read_pairs(path: Path) -> Iterator[Pair]:
         yield pair
 
 
-def read_labels(path: Path) -> list[LabelledPair]:
+def read_labels(path: Path, text: str | None = None) -> list[LabelledPair]:
     """The labelled pairs of a file, in the order their ids first appear. Raises InputError.
 
     Several rows with one id are several annotators; they must show the same responses, and a named
-    annotator labels a pair once.
+    annotator labels a pair once. `text`: a column that must hold text in every row.
     """
     pairs: dict[str, Pair] = {}
     labels: dict[str, list[tuple[str | None, Verdict]]] = {}
     for record in read_records(path):
         require_columns(path, record, "label")
-        pair = _pair(path, record)
+        pair = _pair(path, record, text)
         known = pairs.setdefault(pair.id, pair)
         if _content(known) != _content(pair):
             raise InputError(
@@ -103,12 +105,15 @@ def _annotator(path: Path, record: Record) -> str | None:
     return None if value is None or value == "" else identifier(path, record, value, "annotator")
 
 
-def _pair(path: Path, record: Record) -> Pair:
-    require_columns(path, record, "id", "prompt", "response_a", "response_b")
+def _pair(path: Path, record: Record, text: str | None) -> Pair:
+    require_columns(path, record, *_COLUMNS)
+    if text is not None:
+        require_text(path, record, text)
     values = record.values
+    others = {name: value for name, value in values.items() if name not in _COLUMNS}
     name = identifier(path, record, values["id"])
     try:
-        prompt = Prompt(name, parse_messages(values["prompt"]))
+        prompt = Prompt(name, parse_messages(values["prompt"]), others)
     except ValueError as error:
         raise InputError(path, f"a prompt that cannot be used: {error}", line=record.line) from error
     sides: Sequence[Candidate] = [

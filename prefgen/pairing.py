@@ -24,6 +24,7 @@ from prefgen.verdicts import Standing
 
 Strategy = Literal["best-worst", "best-random", "best-2sigma", "all"]
 KTOLabels = Literal["pairs", "threshold"]
+_UNSURE = ("margin", "tie")
 _TIE = 1e-9
 """Log-odds below this are rounding of an exact tie."""
 
@@ -46,10 +47,15 @@ class PairingRule:
 
 @dataclass(slots=True)
 class Paired:
-    """`dropped`: pairs not emitted, by reason."""
+    """`dropped`: pairs not emitted, by reason. `unsure`: those of them that are only not clear enough, the
+    clearest first, as the judge would label them. `asked`, `kept`: pairs that later judges of a cascade were
+    asked about, and of these kept, by judge."""
 
     preferences: list[Preference] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    unsure: list[Preference] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +76,26 @@ def pair_up(prompt: Prompt, candidates: Sequence[Candidate], standing: Standing,
         margin = standing.margin(better.id, worse.id)
         failed = standing.failed_between(better.id, worse.id)
         reason = _objection(better, worse, margin, rule, failed)
-        if reason is not None or margin is None:
-            paired.dropped[reason or "judge_failure"] += 1
-            continue
-        why = standing.reasons(better.id, worse.id)
-        sure = rule.confidence.probability(margin, better, worse)
-        kept.append(Preference(prompt, better, worse, margin, sure, why))
-    kept.sort(key=lambda preference: (-preference.confidence, -preference.margin, preference.id))
+        if reason is not None:
+            paired.dropped[reason] += 1
+        if margin is not None and (reason is None or reason in _UNSURE):
+            sure = rule.confidence.probability(margin, better, worse)
+            why = standing.reasons(better.id, worse.id)
+            (kept if reason is None else paired.unsure).append(
+                Preference(prompt, better, worse, margin, sure, why)
+            )
+    kept.sort(key=_clearest_first)
+    paired.unsure.sort(key=_clearest_first)
     paired.preferences = kept[: rule.max_pairs]
     paired.dropped["over_max_pairs"] += len(kept) - len(paired.preferences)
     if not candidates or len(candidates) == 1:
         paired.dropped["fewer_than_two_candidates"] += 1
     paired.dropped = +paired.dropped
     return paired
+
+
+def _clearest_first(preference: Preference) -> tuple[float, float, str]:
+    return -preference.confidence, -preference.margin, preference.id
 
 
 def _proposals(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefgen.errors import InputError
 from prefgen.messages import Json, Messages, messages_hash, parse_messages
-from prefgen.records import identifier, read_records, require_columns
+from prefgen.records import identifier, read_records, require_columns, require_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Prompt:
         return "\n\n".join(f"{message.role}: {message.content}" for message in self.messages)
 
 
-def read_prompts(path: Path) -> Iterator[Prompt]:
-    """The prompts of a file in its order.
+def read_prompts(path: Path, text: str | None = None) -> Iterator[Prompt]:
+    """The prompts of a file in its order. `text`: a column that must hold text in every row.
 
     A row without `id` gets the hash of its messages; the same row twice is then one id and an error,
     like any id given twice. Raises InputError.
@@ -36,6 +36,8 @@ def read_prompts(path: Path) -> Iterator[Prompt]:
     first_line: dict[str, int] = {}
     for record in read_records(path):
         require_columns(path, record, "prompt")
+        if text is not None:
+            require_text(path, record, text)
         values = dict(record.values)
         try:
             messages = parse_messages(values.pop("prompt"))

@@ -6,6 +6,7 @@ Same model, messages, parameters and sample index: never paid twice, in this run
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Coroutine, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar, cast
@@ -93,9 +94,17 @@ class RecordedModel:
         self.served: set[str] = set()
         self.spec, self.identity = model.spec, model.identity
         self.capabilities = model.capabilities
+        self._name: str | None = None
+
+    def again(self, name: str) -> RecordedModel:
+        """The same model asked anew: from the ledger it knows only what it was asked under `name`."""
+        other = copy.copy(self)
+        other._name = name
+        return other
 
     def key(self, request: CompletionRequest, sample: int = 0) -> bytes:
-        return ledger_key(self.identity, request.identity(), sample)
+        question = request.identity() | ({} if self._name is None else {"again": self._name})
+        return ledger_key(self.identity, question, sample)
 
     async def complete(self, request: CompletionRequest) -> Reply:
         keys = {sample: self.key(request, sample) for sample in request.samples}

@@ -25,10 +25,17 @@ OWNED = (
     "judgments.parquet",
     "scores.parquet",
     "planted.parquet",
+    "undecided.parquet",
+    "rounds.parquet",
+    "sft.parquet",
+    "pairs.parquet",
     "dpo",
     "kto",
+    "audit",
     "README.md",
     "report.html",
+    "annotations.jsonl",
+    "evaluation.json",
     "manifest.json",
     "state.json",
     ".work",
@@ -135,7 +142,8 @@ class RunDirectory:
     def open(cls, path: Path) -> RunDirectory:
         """A complete run, for reading. Raises InputError where there is none."""
         run = cls(path)
-        if not path.is_dir() or not (path / "config.yaml").exists():
+        tables = ("config.yaml", "candidates.parquet") if run.complete else ("config.yaml",)
+        if not all((path / name).is_file() for name in tables):
             raise InputError(path, "not a run directory", expected="a directory made by prefgen generate")
         if not run.complete:
             raise InputError(

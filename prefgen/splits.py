@@ -1,7 +1,9 @@
 """Which prompts are test: whole groups of near-duplicates, so that none straddles the split.
 
-Near-duplicates are found by MinHash (Broder 1997) over character 5-grams: 64 permutations in 16 bands
-of 4, a collision counts where the estimated Jaccard similarity is at least 0.8.
+Near-duplicates are found by MinHash (Broder 1997, by datasketch) over character 5-grams: 64 permutations in
+16 bands of 4, a collision counts where the estimated Jaccard similarity is at least 0.8. The buckets are our
+own: in those of datasketch's MinHashLSH each text is held against all of its bucket, one by one, which takes
+time with the square of the number of prompts that are made from one template.
 """
 
 from __future__ import annotations
@@ -18,21 +20,19 @@ _PERMUTATIONS, _BANDS = 64, 16
 _JACCARD = 0.8
 _REACH = 1000
 """Within one bucket of a band each text is held against this many that follow; buckets are rarely larger."""
-_PRIME = np.uint64((1 << 31) - 1)
-_random = np.random.default_rng(20_260_101)
-_A = _random.integers(1, int(_PRIME), _PERMUTATIONS, dtype=np.uint64)
-_B = _random.integers(0, int(_PRIME), _PERMUTATIONS, dtype=np.uint64)
 
 Signature = npt.NDArray[np.uint32]
 
 
 def signature(text: str) -> Signature:
     """The MinHash of a text, 64 values; case and white space do not count."""
+    from datasketch import MinHash
+
     folded = " ".join(text.lower().split())
     shingles = {folded[start : start + 5] for start in range(max(1, len(folded) - 4))}
-    hashes = np.fromiter((zlib.crc32(item.encode()) for item in shingles), np.uint64, len(shingles))
-    spread = (hashes[:, None] % _PRIME * _A + _B) % _PRIME
-    smallest: Signature = spread.min(axis=0).astype(np.uint32)
+    sketch = MinHash(_PERMUTATIONS, hashfunc=zlib.crc32)
+    sketch.update_batch(item.encode() for item in shingles)
+    smallest: Signature = sketch.hashvalues.astype(np.uint32)
     return smallest
 
 

@@ -66,6 +66,17 @@ SCORES = pa.schema(
         ("n_judgments", pa.int64()),
     ]
 )
+UNDECIDED = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt", MESSAGES),
+        ("response_a", pa.string()),
+        ("response_b", pa.string()),
+        ("prompt_id", pa.string()),
+        ("a_id", pa.string()),
+        ("b_id", pa.string()),
+    ]
+)
 
 
 class TableWriter:

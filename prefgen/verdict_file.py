@@ -36,7 +36,7 @@ class RecordedVerdict:
 
     @property
     def value(self) -> float | None:
-        """What counts in a mean over verdicts: log-odds where stated, else +1 for a, -1 for b, 0 for a tie."""
+        """What counts in a mean over verdicts: log-odds where stated, else 1 for a, -1 for b, 0 for a tie."""
         if self.verdict is None or self.log_odds is not None:
             return self.log_odds
         return _WORTH[self.verdict]

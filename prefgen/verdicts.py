@@ -4,22 +4,65 @@ Pairwise judgments of a pair are averaged over orders as log-odds before anythin
 cancels an additive preference for a slot: with z1 and z2 the log-odds that a wins when shown first and
 second, m = (z1 + z2) / 2 is the content and b = (z1 - z2) / 2 the slot. Principles are then averaged by
 weight. Scores are the least-squares fit s_i - s_j = m_ij (for a complete round robin: the mean margin).
+
+Where only some pairs met, and some of those in one order, the slot cannot be averaged away: it is estimated
+together with the scores (`prefgen.bradley_terry`), and only a pair that met in both orders has a margin:
+what an estimate says of two responses may rank them, but is no label. An outlying judgment then also counts
+for no more than a sure one.
+
+Several judges are settled each by itself and then pooled, pair by pair.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TypeVar
+from itertools import combinations
+from statistics import fmean, median
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from prefgen.judgment import JudgeFailure, JudgeResult, Judgment
+from prefgen.bradley_terry import bradley_terry
+from prefgen.judgment import JudgeFailure, JudgeResult, Judgment, sigmoid
 
 Pair = tuple[str, str]
 K = TypeVar("K", bound=Hashable)
 _RIDGE = 1e-9
+
+
+Combine = Literal["mean", "median", "trimmed", "stacked", "cascade"]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """How all that was said of a pair becomes one number.
+
+    `principles`: share of each by id; judgments without a principle, or of one not named, count with weight
+    1. `combine`: over judges; trimmed leaves out the highest and the lowest of three and more, stacked is the
+    sum by `judges`, the weight of each by name. In a cascade judges are not pooled: only what the first of
+    `judges` said is settled here.
+    """
+
+    principles: Mapping[str, float] = field(default_factory=dict)
+    combine: Combine = "mean"
+    judges: Mapping[str, float] = field(default_factory=dict)
+
+    def pool(self, values: Mapping[str, float]) -> float:
+        """One number of what each judge says, by name."""
+        match self.combine:
+            case "stacked":
+                return sum(self.judges[name] * value for name, value in values.items())
+            case "median":
+                return median(values.values())
+            case "trimmed":
+                return fmean(sorted(values.values())[1:-1] if len(values) > 2 else values.values())
+            case "mean" | "cascade":
+                return fmean(values.values())
+
+
+ALIKE = Weighing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +72,15 @@ class Standing:
     `scores`: log-odds scale, only differences mean anything; a candidate is absent when some judgment
     it needs failed. `margins`: log-odds that the first of the pair beats the second, for pairs that
     met; each pair stands once. `failed`: pairs whose judgment failed, ("", id) for a candidate scored on
-    its own; `why`: ledger keys by pair or candidate.
+    its own; `why`: ledger keys by pair or candidate. `sparse`: the slot had to be estimated; only pairs
+    that met in both orders have a margin.
     """
 
     scores: Mapping[str, float]
     margins: Mapping[Pair, float] = field(default_factory=dict)
     failed: frozenset[Pair] = frozenset()
     why: Mapping[Pair | str, tuple[str, ...]] = field(default_factory=dict)
+    sparse: bool = False
 
     def margin(self, a: str, b: str) -> float | None:
         """Log-odds that a beats b: judged directly where they met, else by scores; None: not known."""
@@ -43,7 +88,9 @@ class Standing:
             return self.margins[a, b]
         if (b, a) in self.margins:
             return -self.margins[b, a]
-        if (a, b) in self.failed or (b, a) in self.failed or a not in self.scores or b not in self.scores:
+        if self.sparse or (a, b) in self.failed or (b, a) in self.failed:
+            return None
+        if a not in self.scores or b not in self.scores:
             return None
         return self.scores[a] - self.scores[b]
 
@@ -59,18 +106,62 @@ class Standing:
         return self.why.get(a, ()) + self.why.get(b, ())
 
 
-def settle(
-    ids: Sequence[str], results: Iterable[JudgeResult], weights: Mapping[str, float] | None = None
-) -> Standing:
+def settle(ids: Sequence[str], results: Iterable[JudgeResult], weighing: Weighing = ALIKE) -> Standing:
     """The standing of `ids` after `results`.
 
-    `weights`: share of each principle by id; judgments without a principle, or of one not named, count
-    with weight 1. A failure makes its pair (or its single candidate) undecided; it is never averaged.
+    A failure makes its pair (or its single candidate) undecided; it is never averaged.
     """
-    results = list(results)
+    by_judge: dict[str, list[JudgeResult]] = defaultdict(list)
+    for result in results:
+        by_judge[result.provenance.judge].append(result)
+    if weighing.combine == "cascade":
+        return _settle(ids, by_judge.get(next(iter(weighing.judges)), []), weighing.principles)
+    standings = {name: _settle(ids, told, weighing.principles) for name, told in by_judge.items()}
+    if len(standings) < 2:
+        return next(iter(standings.values()), Standing({}))
+    return _pooled(ids, standings, weighing)
+
+
+def _settle(ids: Sequence[str], results: list[JudgeResult], weights: Mapping[str, float]) -> Standing:
     if any(result.b_id is not None for result in results):
-        return _settle_pairs(ids, results, weights or {})
-    return _settle_singles(ids, results, weights or {})
+        return _settle_pairs(ids, results, weights)
+    return _settle_singles(ids, results, weights)
+
+
+def _pooled(ids: Sequence[str], standings: Mapping[str, Standing], weighing: Weighing) -> Standing:
+    """What all judges told of counts; a pair or candidate on which one of them failed is undecided."""
+    every = list(standings.values())
+    shared = (
+        [pair for pair in every[0].margins if all(pair in other.margins for other in every)] if every else []
+    )
+    margins = {
+        pair: weighing.pool({name: told.margins[pair] for name, told in standings.items()}) for pair in shared
+    }
+    why: dict[Pair | str, tuple[str, ...]] = defaultdict(tuple)
+    for told in every:
+        for name, keys in told.why.items():
+            why[name] += keys
+    return Standing(
+        fit_scores(ids, margins) if margins else _pooled_scores(ids, standings, weighing),
+        margins,
+        frozenset[Pair]().union(*(told.failed for told in every)),
+        why,
+        any(told.sparse for told in every),
+    )
+
+
+def _pooled_scores(
+    ids: Sequence[str], standings: Mapping[str, Standing], weighing: Weighing
+) -> dict[str, float]:
+    """Each judge's scores count as distances from its mean: one that is kind to all favours nobody."""
+    shared = [name for name in ids if all(name in told.scores for told in standings.values())]
+    means = {
+        judge: fmean(told.scores[name] for name in shared) for judge, told in standings.items() if shared
+    }
+    return {
+        name: weighing.pool({judge: told.scores[name] - means[judge] for judge, told in standings.items()})
+        for name in shared
+    }
 
 
 def _settle_singles(ids: Sequence[str], results: list[JudgeResult], weights: Mapping[str, float]) -> Standing:
@@ -86,12 +177,50 @@ def _settle_pairs(ids: Sequence[str], results: list[JudgeResult], weights: Mappi
     failed = {_pair(result) for result in results if isinstance(result, JudgeFailure)}
     said = _group((_canonical(result) for result in results), _pair)
     margins = {pair: _weighted(judgments, weights) for pair, judgments in said.items() if pair not in failed}
-    return Standing(
-        fit_scores(ids, margins),
-        margins,
-        frozenset(failed),
-        {pair: _keys(said[pair]) for pair in margins},
-    )
+    lopsided = {pair for pair in margins if len({item.provenance.order for item in said[pair]} - {None}) == 1}
+    sparse = bool(lopsided) and not _round_robin(said.keys() | failed, lopsided | failed)
+    if sparse:
+        scores = _fit_matches(ids, results, weights)
+        margins = {pair: margin for pair, margin in margins.items() if pair not in lopsided}
+    else:
+        scores = fit_scores(ids, margins)
+    return Standing(scores, margins, frozenset(failed), {pair: _keys(said[pair]) for pair in margins}, sparse)
+
+
+def _round_robin(met: Set[Pair], lopsided: Set[Pair]) -> bool:
+    """Whether everybody met everybody, each pair in one order as `--no-both-orders` asks for."""
+    names = sorted({name for pair in met for name in pair})
+    return met == lopsided == set(combinations(names, 2))
+
+
+def _fit_matches(
+    ids: Sequence[str], results: Iterable[JudgeResult], weights: Mapping[str, float]
+) -> dict[str, float]:
+    """Bradley-Terry scores with a slot term. A match (shown first, shown second) that failed is left out.
+
+    Log-odds are taken in units of their mean size: to the logistic curve all wins of a very sure judge would
+    look alike.
+    """
+    failed = {match for result in results if isinstance(result, JudgeFailure) for match in _matches(result)}
+    said: dict[Pair, list[Judgment]] = defaultdict(list)
+    for result in results:
+        if isinstance(result, Judgment):
+            for match in _matches(result) - failed:
+                said[match].append(result if match[0] == result.a_id else result.swap())
+    played = sorted(said)
+    met = [name for name in ids if any(name in match for match in played)]
+    first, second = (np.array([met.index(match[side]) for match in played]) for side in (0, 1))
+    odds = [_weighted(said[match], weights) for match in played]
+    unit = fmean(map(abs, odds)) or 1.0
+    wins = np.array([sigmoid(value / unit) for value in odds])
+    scores = unit * bradley_terry(first, second, wins, len(met)).scores
+    return dict(zip(met, scores.tolist(), strict=True))
+
+
+def _matches(result: JudgeResult) -> set[Pair]:
+    """(shown first, shown second); a judgment that knows no order stands for both."""
+    told = (result.a_id, result.b_id or "")
+    return {"ab": {told}, "ba": {told[::-1]}, None: {told, told[::-1]}}[result.provenance.order]
 
 
 def fit_scores(ids: Sequence[str], margins: Mapping[Pair, float]) -> dict[str, float]:

@@ -57,7 +57,7 @@ def test_quickstart_config_parses(tmp_path: Path) -> None:
     config = generate_config(settings, home, tmp_path, seed=0)
     assert isinstance(config, GenerateConfig)
     assert load_constitution(config.constitution).principles
-    for spec in (*config.policy, config.judge or ""):
+    for spec in (*config.policy, *config.judge):
         assert Path(ModelSpec.parse(spec).name).is_dir()
     paths = {"model": "m", "data": tmp_path, "out": tmp_path}
     DPOConfig.model_validate(settings.dpo | paths)

@@ -141,6 +141,18 @@ def test_a_failed_judgment_of_an_unfinished_response_is_a_failure() -> None:
     assert found.dropped == {"judge_failure": 1}
 
 
+def test_two_that_met_in_one_order_only_are_no_pair() -> None:
+    """Where not everybody met, scores rank W before X before Y before Z; W and Z met in one order."""
+    told = [judgment(W.id, X.id, 1.0), judgment(X.id, Y.id, 1.0), judgment(Y.id, Z.id, 1.0)]
+    told.append(judgment(Z.id, W.id, -3.0))
+    ids = [item.id for item in FOUR]
+    found = pair_up(PROMPT, FOUR, settle(ids, told), EASY)
+    assert not found.preferences
+    assert found.dropped == {"not_compared": 1}
+    found = pair_up(PROMPT, FOUR, settle(ids, [*told, judgment(W.id, Z.id, 3.5)]), EASY)
+    assert [item.margin for item in found.preferences] == [3.25]
+
+
 def test_near_identical_texts_are_no_pair() -> None:
     twin = candidate(W.text.upper() + "  ", 5)
     assert two(W, twin, 5.0).dropped == {"near_identical": 1}

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from making import failure, judgment
 
+from prefgen.comparison import Order
 from prefgen.judgment import FAILURES, JudgeResult
-from prefgen.verdicts import Standing, settle
+from prefgen.verdicts import Standing, Weighing, settle
 
 IDS = ["c1", "c2", "c3", "c4"]
 PRINCIPLES = ["clear", "kind"]
-WEIGHTS = {"clear": 0.75, "kind": 0.25}
+WEIGHTS = Weighing({"clear": 0.75, "kind": 0.25})
+BOTH: tuple[Order, Order] = ("ab", "ba")
 odds = st.floats(-8, 8).map(lambda value: round(value, 3))
 
 
@@ -116,8 +118,81 @@ def test_scores_of_a_complete_round_robin_are_mean_margins() -> None:
 
 def test_a_pair_that_never_met_is_told_by_its_scores() -> None:
     """x - y = 1 and y - z = 2, so x - z = 3."""
-    standing = settle(["x", "y", "z"], [judgment("x", "y", 1.0), judgment("y", "z", 2.0)])
+    told = [judgment("x", "y", 1.0, order=order) for order in BOTH]
+    told += [judgment("y", "z", 2.0, order=order) for order in BOTH]
+    standing = settle(["x", "y", "z"], told)
     assert standing.margin("x", "z") == pytest.approx(3.0, abs=1e-6)
+
+
+def lap(slot: float, content: dict[str, float]) -> list[JudgeResult]:
+    """Each shown before the next and the last before the first, by a judge that leans to the first slot."""
+    names = list(content)
+    around = zip(names, [*names[1:], names[0]], strict=True)
+    return [judgment(a, b, content[a] - content[b] + slot) for a, b in around]
+
+
+CONTENT = {"c1": 2.0, "c2": 0.5, "c3": -0.5, "c4": -2.0}
+
+
+def test_where_not_all_met_the_slot_is_estimated_with_the_scores() -> None:
+    """Everybody is shown once in each slot: scores keep order and symmetry, however far the judge leans."""
+    for slot in (0.0, 0.5, 1.5):
+        standing = settle(IDS, lap(slot, CONTENT))
+        scores = [standing.scores[name] for name in IDS]
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] == pytest.approx(-scores[3], abs=0.25 * slot + 1e-9)
+
+
+def test_a_pair_that_met_in_one_order_only_has_no_margin() -> None:
+    told = lap(0.5, CONTENT)
+    assert settle(IDS, told).margin("c1", "c2") is None
+    standing = settle(IDS, [*told, judgment("c2", "c1", CONTENT["c2"] - CONTENT["c1"] + 0.5)])
+    assert standing.margin("c1", "c2") == pytest.approx(1.5)
+    assert standing.margin("c1", "c3") is None
+    assert not standing.failed_between("c1", "c3")
+
+
+@given(st.lists(odds, min_size=4, max_size=4))
+def test_exchanging_the_slots_and_the_verdicts_changes_no_score(said: list[float]) -> None:
+    around = list(zip(IDS, [*IDS[1:], IDS[0]], said, strict=True))
+    one = settle(IDS, [judgment(a, b, z, order="ab") for a, b, z in around])
+    other = settle(IDS, [judgment(a, b, z, order="ba") for a, b, z in around])
+    assert dict(one.scores) == pytest.approx(dict(other.scores), abs=1e-6)
+
+
+def test_a_match_that_failed_was_not_played() -> None:
+    told = lap(0.0, CONTENT)
+    standing = settle(IDS, [*told[:-1], failure("c4", "c1")])
+    assert dict(standing.scores) == pytest.approx(dict(settle(IDS, told[:-1]).scores))
+    assert standing.margin("c4", "c1") is None
+    assert standing.failed_between("c1", "c4")
+
+
+def test_a_failed_second_order_leaves_the_first_to_the_scores() -> None:
+    told = lap(0.5, CONTENT)
+    standing = settle(IDS, [*told, failure("c2", "c1")])
+    assert dict(standing.scores) == pytest.approx(dict(settle(IDS, told).scores))
+    assert standing.margin("c1", "c2") is None
+    assert standing.failed_between("c1", "c2")
+
+
+@given(st.floats(0.1, 10))
+def test_how_sure_a_judge_is_in_general_only_stretches_the_scores(scale: float) -> None:
+    told = lap(0.3, CONTENT)
+    other = lap(0.3 * scale, {name: scale * value for name, value in CONTENT.items()})
+    stretched = {name: scale * value for name, value in settle(IDS, told).scores.items()}
+    assert dict(settle(IDS, other).scores) == pytest.approx(stretched, abs=1e-6)
+
+
+def test_one_order_of_every_pair_is_a_round_robin_whatever_failed() -> None:
+    """Margins (1 + 3) / 3 = 4/3, (-1 + 0) / 3 and (-3 + 0) / 3; without y - z the same differences."""
+    told = [judgment("x", "y", 1.0), judgment("x", "z", 3.0), judgment("y", "z", 0.0)]
+    standing = settle(["x", "y", "z"], told)
+    assert standing.margin("x", "y") == 1.0
+    assert dict(standing.scores) == pytest.approx({"x": 4 / 3, "y": -1 / 3, "z": -1.0}, abs=1e-6)
+    standing = settle(["x", "y", "z"], [*told[:2], failure("y", "z")])
+    assert standing.margin("x", "y") == 1.0
+    assert dict(standing.scores) == pytest.approx({"x": 4 / 3, "y": 1 / 3, "z": -5 / 3}, abs=1e-6)
 
 
 def test_principles_are_weighted_after_orders_are_averaged() -> None:

@@ -38,6 +38,7 @@ def test_text_files_and_data_ship(names: set[str]) -> None:
         "prefgen/py.typed",
         "judges/templates/pairwise.txt",
         "judges/constitutions/support-tone.yaml",
+        "judges/scales/five-levels.yaml",
         "pipelines/templates/card.md",
         "prefgen/data/quickstart/config.yaml",
         "prefgen/data/quickstart/prompts.jsonl",

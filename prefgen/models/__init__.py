@@ -85,7 +85,12 @@ _FAMILIES = (
 
 def family(spec: str) -> str:
     """The family a model belongs to by its name, for warnings; its own name where none is recognised."""
-    name = ModelSpec.parse(spec).name.lower()
+    return family_of_name(ModelSpec.parse(spec).name)
+
+
+def family_of_name(name: str) -> str:
+    """The same of a bare name, as data files have it."""
+    name = name.lower()
     return next((known for known in _FAMILIES if known in name), name)
 
 

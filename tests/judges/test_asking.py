@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from making import scripted
 
 from judges.asking import Answer, Asking, Question, ask, wordings
-from judges.evidence import Evidence, Reading, Unreadable
+from judges.evidence import Evidence, Reading, TwoWords, Unreadable
 from judges.prompting import Template
 from prefgen.completion import Capabilities, Completion, CompletionRequest
 from prefgen.engine import Budget, EngineModel, Limits
 from prefgen.errors import DeadlineError, RequestRefusedError, TransientError, UnsupportedParameterError
 from prefgen.ledger import Ledger
+from prefgen.messages import Message
 from prefgen.models.scripted import ScriptedModel
-from prefgen.recorded import RecordedModel
+from prefgen.recorded import RecordedModel, Usage
 
 QUESTION = Question(
-    Template("{{text}}\n{{question}}"), {"text": "x"}, wordings("pairwise"), ("A", "B"), "percent_a"
+    Template("{{text}}\n{{question}}"), {"text": "x"}, wordings("pairwise"), TwoWords(("A", "B"), "percent_a")
 )
+SCORE_90 = '{"reason": "", "percent_a": 90}'
 SURE_A = Completion("A", label_logprobs={"A": -0.1, "B": -3.0})
 
 
 async def put(
-    model: ScriptedModel, path: Path, asking: Asking | None = None, question: Question = QUESTION
-) -> Answer:
+    model: ScriptedModel, path: Path, asking: Asking | None = None, question: Question[Reading] = QUESTION
+) -> Answer[Reading]:
     with Ledger(path / "l.sqlite") as ledger:
         engine = EngineModel(model, Limits(attempts=1, first_wait=0.001, deadline=0.2), Budget())
         return await ask(RecordedModel(engine, ledger), question, asking or Asking())
@@ -140,7 +146,7 @@ async def test_missing_logprobs_are_learnt_once_and_degraded_to_a_score(tmp_path
         answers = [
             await ask(
                 recorded,
-                Question(QUESTION.body, {"text": text}, QUESTION.wordings, ("A", "B"), "percent_a"),
+                replace(QUESTION, values={"text": text}),
                 Asking(),
             )
             for text in ("one", "two", "three")
@@ -178,3 +184,126 @@ async def test_a_thinking_model_that_says_nothing_in_four_tokens_is_asked_for_a_
     answer = await put(scripted(silent, '{"reason": "", "percent_a": 20}'), tmp_path)
     assert answer.evidence == "score"
     assert isinstance(answer.result, Reading)
+
+
+async def test_what_a_vain_question_cost_is_counted(tmp_path: Path) -> None:
+    """Six tokens in and one out for the letter, seven in and three out for the score."""
+    model = scripted(Completion("A", input_tokens=6), Completion(SCORE_90, input_tokens=7, output_tokens=3))
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        usage = Usage(price_in=1e6, price_out=1e6)
+        answer = await ask(RecordedModel(model, ledger, usage), QUESTION, Asking())
+    assert answer.evidence == "score"
+    assert answer.cost_usd == 6 + 1 + 7 + 3
+
+
+async def test_a_rationale_goes_before_the_letter(tmp_path: Path) -> None:
+    """Two calls; the second sees the first, and both are kept."""
+    model = scripted(Completion("A is clearer.", "length", output_tokens=4), SURE_A)
+    answer = await put(model, tmp_path, Asking(reasoning=True, max_tokens=77))
+    first, second = model.calls
+    assert "Do not decide yet" in first.messages[0].content
+    assert (first.sampling.max_tokens, first.sampling.temperature, first.label_words) == (77, 0.0, ())
+    assert [message.role for message in second.messages] == ["user", "assistant", "user"]
+    assert second.messages[:2] == (*first.messages, Message("assistant", "A is clearer."))
+    assert second.label_words == ("A", "B")
+    assert isinstance(answer.result, Reading)
+    assert json.loads(answer.raw) == ["A is clearer.", "A"]
+
+
+async def test_both_calls_of_a_reasoned_answer_are_paid(tmp_path: Path) -> None:
+    thought = Completion("Hm.", input_tokens=10, output_tokens=2)
+    model = scripted(thought, replace(SURE_A, input_tokens=13, output_tokens=1))
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        behind = RecordedModel(model, ledger, Usage(price_in=1e6, price_out=1e6))
+        answer = await ask(behind, QUESTION, Asking(reasoning=True))
+    assert answer.cost_usd == 26
+
+
+@pytest.mark.parametrize(
+    ("thought", "status"),
+    [
+        (Completion("", "length"), "truncated"),
+        (Completion("I would rather not.", "refusal"), "refusal"),
+        (Completion("  "), "parse_failure"),
+        (DeadlineError("late"), "timeout"),
+    ],
+)
+async def test_no_letter_is_asked_for_without_a_rationale(
+    thought: Completion | Exception, status: str, tmp_path: Path
+) -> None:
+    model = scripted(thought)
+    answer = await put(model, tmp_path, Asking(reasoning=True))
+    assert answer.result == Unreadable(status)
+    assert [call.samples for call in model.calls] == ([(0,)] if status == "timeout" else [(0,), (1,)])
+    assert not any(call.label_words for call in model.calls)
+
+
+async def test_an_empty_rationale_is_asked_for_again(tmp_path: Path) -> None:
+    answer = await put(scripted("", "A is clearer.", SURE_A), tmp_path, Asking(reasoning=True))
+    assert isinstance(answer.result, Reading)
+    assert json.loads(answer.raw) == ["A is clearer.", "A"]
+
+
+async def test_a_letter_that_cannot_be_read_is_asked_for_again_after_the_same_rationale(
+    tmp_path: Path,
+) -> None:
+    model = scripted("A is clearer.", Completion("so", label_logprobs={}), SURE_A)
+    answer = await put(model, tmp_path, Asking(reasoning=True))
+    assert isinstance(answer.result, Reading)
+    last = model.calls[-1].messages
+    assert [message.role for message in last] == ["user", "assistant", "user", "assistant", "user"]
+    assert last[1].content == "A is clearer."
+
+
+async def test_written_evidence_needs_no_rationale_of_its_own(tmp_path: Path) -> None:
+    model = scripted("Verdict: A")
+    await put(model, tmp_path, Asking(evidence="votes", reasoning=True))
+    assert len(model.calls) == 1
+
+
+async def test_a_template_hash_for_each_way_of_asking() -> None:
+    ways = [
+        Asking(),
+        Asking(reasoning=True),
+        Asking(reference="gold"),
+        Asking(reasoning=True, reference="gold"),
+    ]
+    assert len({QUESTION.template("logprobs", way) for way in ways}) == 4
+    assert QUESTION.template("votes", Asking(reasoning=True)) == QUESTION.template("votes", Asking())
+
+
+@pytest.mark.parametrize(
+    ("said", "drawn", "log_odds"),
+    [
+        ("AAA", [(0, 1, 2)], math.log(3.5 / 0.5)),
+        ("AABAA", [(0, 1, 2), (3, 4)], math.log(4.5 / 1.5)),
+        ("BABABBB", [(0, 1, 2), (3, 4), (5, 6)], math.log(2.5 / 5.5)),
+        ("A?BAAA", [(0, 1, 2), (3, 4, 5)], math.log(4.5 / 1.5)),
+    ],
+)
+async def test_adaptive_votes_stop_when_it_is_decided(
+    said: str, drawn: Sequence[tuple[int, ...]], log_odds: float, tmp_path: Path
+) -> None:
+    """At most nine, a lead of three decides."""
+    model = ScriptedModel(lambda request, sample: f"Verdict: {said[sample]}")
+    answer = await put(model, tmp_path, Asking(evidence="votes", votes=9, adaptive=True))
+    assert [call.samples for call in model.calls] == drawn
+    assert isinstance(answer.result, Reading)
+    assert answer.result.log_odds == pytest.approx(log_odds)
+    assert len(json.loads(answer.raw)) == len(said)
+
+
+async def test_adaptive_votes_are_not_drawn_twice(tmp_path: Path) -> None:
+    for calls in (2, 0):
+        model = ScriptedModel(lambda request, sample: f"Verdict: {'AABAA'[sample]}")
+        await put(model, tmp_path, Asking(evidence="votes", votes=9, adaptive=True))
+        assert len(model.calls) == calls
+
+
+async def test_adaptive_votes_that_cannot_be_read_are_all_drawn_and_then_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    model = scripted("hm")
+    answer = await put(model, tmp_path, Asking(evidence="votes", votes=3, adaptive=True))
+    assert answer.result == Unreadable("parse_failure")
+    assert [sample for call in model.calls for sample in call.samples] == [0, 1, 2, 3, 4, 5]

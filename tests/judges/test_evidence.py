@@ -254,3 +254,11 @@ def test_more_than_half_of_the_votes_must_be_readable(verdicts: tuple[str, ...])
 )
 def test_the_best_evidence_a_model_gives(capabilities: Capabilities, evidence: str) -> None:
     assert best_evidence(capabilities) == evidence
+
+
+@pytest.mark.parametrize(("structured", "evidence"), [(None, "score"), (True, "score"), (False, "votes")])
+def test_where_no_word_is_an_answer_log_probabilities_are_no_evidence(
+    structured: bool | None, evidence: str
+) -> None:
+    known = Capabilities(logprobs=True, structured_output=structured)
+    assert best_evidence(known, words=False) == evidence

@@ -28,6 +28,15 @@ def test_copies_of_an_observation_do_not_make_it_surer() -> None:
     assert copied.ci == pytest.approx(once.ci, rel=1e-9)
 
 
+def test_few_observations_get_the_width_of_students_t() -> None:
+    """Ten values: t of 9 is 2.262, and sd / √10 with n - 1, where the plain percentiles give 1.96 and n."""
+    values = np.random.default_rng(2).normal(0, 1, 10)
+    told = bootstrap(weighted_mean(values), range(10), resamples=20_000)
+    assert told is not None
+    width = 2 * 2.262 * values.std(ddof=1) / 10**0.5
+    assert told.ci[1] - told.ci[0] == pytest.approx(width, rel=0.05)
+
+
 def test_what_is_undefined_has_no_interval() -> None:
     assert bootstrap(weighted_mean(np.zeros(0)), []) is None
     assert bootstrap(lambda weights: np.full(len(weights), np.nan), range(5)) is None

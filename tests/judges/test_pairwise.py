@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from making import PROMPT, candidate, recorded
@@ -13,6 +15,7 @@ from judges.asking import Asking
 from judges.constitution import SHIPPED, Constitution, Principle, load_constitution
 from judges.pairwise import PairwiseJudge, PrincipleMode
 from judges.pointwise import PointwiseJudge
+from judges.ranking import Meetings
 from judges.reward_model import RewardJudge
 from prefgen.candidate import Candidate
 from prefgen.completion import Completion, CompletionRequest
@@ -21,6 +24,7 @@ from prefgen.judgment import JudgeFailure, JudgeResult, Judgment
 from prefgen.ledger import Ledger
 from prefgen.messages import Messages
 from prefgen.models.scripted import ScriptedModel
+from prefgen.pairing import PairingRule, pair_up
 from prefgen.recorded import RecordedRewardModel
 from prefgen.verdicts import settle
 
@@ -93,6 +97,90 @@ async def test_one_order(tmp_path: Path) -> None:
     assert len(model.calls) == 3
 
 
+SIX = [candidate(text, n) for n, text in enumerate(["delta", "alpha", "zeta", "gamma", "epsilon", "beta"])]
+
+
+def by_first_letter(request: CompletionRequest, sample: int) -> Completion:
+    """A letter earlier in the alphabet is worth 1, capped at 5, and the first slot half as much."""
+    first, second = shown(request)
+    odds = max(-5, min(5, ord(second[0]) - ord(first[0]))) + 0.5
+    a, b = -math.log1p(math.exp(-odds)), -math.log1p(math.exp(odds))
+    return Completion("A", label_logprobs={"A": a, "B": b})
+
+
+async def met(
+    tmp_path: Path,
+    model: ScriptedModel,
+    meetings: Meetings,
+    seed: int = 0,
+    candidates: Sequence[Candidate] = SIX,
+) -> list[JudgeResult]:
+    with recorded(model, tmp_path / "l") as behind:
+        judge = PairwiseJudge(behind, RULES, Asking(seed=seed), meetings=meetings)
+        return await judge.judge(PROMPT, candidates)
+
+
+@pytest.mark.parametrize(("meetings", "calls"), [("ring", 6), ("swiss", 9), ("knockout", 7)])
+async def test_cheap_meetings_end_with_best_against_worst_in_both_orders(
+    tmp_path: Path, meetings: Meetings, calls: int
+) -> None:
+    model = ScriptedModel(by_first_letter)
+    results = await met(tmp_path, model, meetings)
+    assert calls < len(results) == len(model.calls) <= calls + 4
+    standing = settle([item.id for item in SIX], results)
+    (pair,) = pair_up(PROMPT, SIX, standing, PairingRule()).preferences
+    assert (pair.chosen.text, pair.rejected.text) == ("alpha", "zeta")
+    assert pair.margin == pytest.approx(5.0)
+    asked = Counter(shown(request) for request in model.calls)
+    assert asked["alpha", "zeta"] == asked["zeta", "alpha"] == 1
+    assert max(asked.values()) == 1
+
+
+async def test_a_judgment_names_its_order_by_the_list_of_candidates(tmp_path: Path) -> None:
+    model = ScriptedModel(by_first_letter)
+    results = await met(tmp_path, model, "ring")
+    texts, place = {item.id: item.text for item in SIX}, {item.id: n for n, item in enumerate(SIX)}
+    for request, result in zip(model.calls, results, strict=True):
+        assert place[result.a_id] < place[result.b_id or ""]
+        first, second = (result.a_id, result.b_id or "")[:: 1 if result.provenance.order == "ab" else -1]
+        assert shown(request) == (texts[first], texts[second])
+
+
+async def test_the_same_meetings_whenever_asked_and_others_by_another_seed(tmp_path: Path) -> None:
+    model = ScriptedModel(by_first_letter)
+    first = await met(tmp_path, model, "knockout")
+    asked = len(model.calls)
+    assert await met(tmp_path, model, "knockout", candidates=SIX[::-1]) != first  # Told the other way round,
+    assert len(model.calls) == asked  # but every answer was in the ledger.
+    await met(tmp_path, model, "knockout", seed=1)
+    assert len(model.calls) > asked
+
+
+async def test_two_candidates_meet_in_both_orders_however_they_meet(tmp_path: Path) -> None:
+    for meetings in get_args(Meetings):
+        results = await met(tmp_path, ScriptedModel(by_first_letter), meetings, candidates=SIX[:2])
+        assert {item.provenance.order for item in results} == {"ab", "ba"}
+
+
+async def test_principles_of_their_own_are_all_asked_of_every_match(tmp_path: Path) -> None:
+    with recorded(ScriptedModel(by_first_letter), tmp_path / "l") as behind:
+        judge = PairwiseJudge(behind, RULES, Asking(), principles="each", meetings="ring")
+        results = await judge.judge(PROMPT, SIX)
+    asked = Counter((item.a_id, item.b_id, item.provenance.order) for item in results)
+    assert set(asked.values()) == {2}
+
+
+async def test_a_failed_match_does_not_stop_the_meetings(tmp_path: Path) -> None:
+    def answer(request: CompletionRequest, sample: int) -> Completion | Exception:
+        return RequestRefusedError("no") if "delta" in shown(request) else by_first_letter(request, sample)
+
+    results = await met(tmp_path, ScriptedModel(answer), "knockout")
+    standing = settle([item.id for item in SIX], results)
+    (pair,) = pair_up(PROMPT, SIX, standing, PairingRule()).preferences
+    assert any(isinstance(item, JudgeFailure) for item in results)
+    assert (pair.chosen.text, pair.rejected.text) == ("alpha", "zeta")
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(RequestRefusedError("400: no"), "api_error"), (DeadlineError("late"), "timeout")]
 )
@@ -142,7 +230,7 @@ async def test_pointwise_asks_each_principle_of_each_response(tmp_path: Path) ->
         judge = PointwiseJudge(behind, RULES, Asking())
         results = await judge.judge(PROMPT, THREE)
     assert len(results) == 6
-    scores = settle([item.id for item in THREE], results, judge.weights).scores
+    scores = settle([item.id for item in THREE], results, judge.weighing).scores
     assert list(scores.values()) == pytest.approx([0.75 * math.log(4)] * 3)
 
 

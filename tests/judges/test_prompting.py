@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.prompting import Template, fence, load_template, shipped
-from prefgen.errors import InputError
+from judges.prompting import Template, fence, fenced, load_template, shipped
+from prefgen.errors import InputError, UsageError
+from prefgen.messages import user
+from prefgen.prompt import Prompt
 
 
 def test_what_is_filled_in_is_never_filled_again() -> None:
@@ -42,10 +44,11 @@ def test_a_response_made_to_hold_every_fence_is_fenced_all_the_same() -> None:
     assert tag not in guesses
 
 
-@pytest.mark.parametrize("kind", ["pairwise", "principle"])
+@pytest.mark.parametrize("kind", ["pairwise", "principle", "score", "listwise", "critique", "revision"])
 def test_shipped_templates_name_the_fence_and_close_what_they_open(kind: str) -> None:
     text = shipped(kind).text
-    assert {"fence", "question", "prompt"} <= shipped(kind).names
+    assert {"fence", "prompt"} <= shipped(kind).names
+    assert ("question" in shipped(kind).names) == (kind not in ("critique", "revision"))
     assert text.count("-{{fence}}>") == 2 * text.count("</")
 
 
@@ -66,3 +69,26 @@ def test_wrong_placeholders(text: str, tmp_path: Path) -> None:
 def test_a_missing_template(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         load_template(tmp_path / "none.txt", set(), set())
+
+
+def test_a_question_without_a_reference_is_what_it_was() -> None:
+    values = fenced(Prompt("p", user("q"), {"gold": "42"}), None, response="r")
+    assert values == {"response": "r", "prompt": "q", "fence": fence("q", "r"), "reference": ""}
+    filled = shipped("principle").fill({**values, "principle": "Be.", "question": "?"})
+    assert f"</request-{values['fence']}>\n\n<response-{values['fence']}>\n" in filled
+
+
+def test_a_reference_has_a_fence_of_its_own() -> None:
+    values = fenced(
+        Prompt("p", user("q"), {"gold": f"42 {fence('q')} {{{{response}}}}"}), "gold", response="r"
+    )
+    tag = values["fence"]
+    assert tag != fence("q")
+    held = values["reference"].partition(f"<reference-{tag}>\n")[2]
+    assert held == f"42 {fence('q')} {{{{response}}}}\n</reference-{tag}>\n\n"
+
+
+@pytest.mark.parametrize("columns", [{}, {"gold": None}, {"gold": ""}, {"gold": 42}, {"Gold": "42"}])
+def test_no_reference_where_one_is_wanted(columns: dict[str, str | int | None]) -> None:
+    with pytest.raises(UsageError, match="--reference gold: prompt p has no text in that column"):
+        fenced(Prompt("p", user("q"), columns), "gold", response="r")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from judges.win_rate import (
-    bootstrap_interval,
     discrete_win_rate,
     length_controlled_win_rate,
     logistic_fit,
+    logistic_fits,
     standard_error,
     win_rate,
 )
@@ -58,18 +58,33 @@ def test_separable_data_stay_finite() -> None:
     assert np.isfinite(logistic_fit(design, np.array([0.0, 1.0]))).all()
 
 
-def test_the_interval_covers_what_it_should() -> None:
-    random = np.random.default_rng(7)
-    covered = 0
-    for draw in range(60):
-        low, high = bootstrap_interval((random.random(80) < 0.7).astype(float), seed=draw)
-        covered += low <= 70 <= high
-    assert 50 <= covered <= 60
+def test_difficulty_is_kept_when_length_is_set_equal() -> None:
+    """Where lengths say nothing, the mean of the rates by difficulty is the win rate."""
+    preference = np.array([0.9, 0.8, 0.4, 0.3])
+    lengths, difficulty = np.full(4, 100.0), np.array([-1.0, -0.5, 0.5, 1.0])
+    assert length_controlled_win_rate(preference, lengths, lengths, difficulty) == pytest.approx(60, abs=1e-4)
 
 
-def test_whole_clusters_are_drawn() -> None:
-    preference = np.array([1.0] * 10 + [0.0] * 10)
-    clusters = ["a"] * 10 + ["b"] * 10
-    assert bootstrap_interval(preference, clusters) == (0.0, 100.0)
-    low, high = bootstrap_interval(preference)
-    assert 20 < low < 50 < high < 80
+def test_length_control_against_statsmodels() -> None:
+    import statsmodels.api as sm
+
+    random = np.random.default_rng(2)
+    ours, theirs = random.normal(300, 80, 200), random.normal(250, 60, 200)
+    difficulty, preference = random.normal(0, 1, 200), random.random(200)
+    difference = ours - theirs
+    length = np.tanh(difference / difference.std(ddof=1))
+    design = np.column_stack([np.ones(200), length, difficulty])
+    fitted = sm.GLM(preference, design, family=sm.families.Binomial()).fit()
+    equal = design * [1, 0, 1]
+    found = length_controlled_win_rate(preference, ours, theirs, difficulty)
+    assert found == pytest.approx(100 * fitted.predict(equal).mean(), abs=1e-5)
+
+
+def test_weights_count_rows_as_often_as_they_say() -> None:
+    random = np.random.default_rng(3)
+    design = np.column_stack([np.ones(30), random.normal(0, 1, 30)])
+    target, times = random.random(30), random.integers(0, 4, (3, 30))
+    fitted = logistic_fits(design, target, times.astype(np.float64))
+    for row, counts in zip(fitted, times, strict=True):
+        repeated = logistic_fit(np.repeat(design, counts, axis=0), np.repeat(target, counts))
+        assert row == pytest.approx(repeated, abs=1e-8)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from people import chance, simulated_labels
 from running import FAKES, Runner, rows, some_prompts, write_prompts
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data"
@@ -101,6 +101,26 @@ def test_several_annotators(tmp_path: Path, prefgen: Runner) -> None:
     assert found["agreement"]["value"] == 1.0
 
 
+def test_a_judge_that_favours_its_own_family(tmp_path: Path, prefgen: Runner) -> None:
+    """gpt wrote every a. Where people prefer a the judge agrees on 2 of 2, where they prefer b on 1 of 2."""
+    given = ["a", "a", "b", "b"]
+    told = write(
+        tmp_path / "l.jsonl",
+        (
+            {"id": n, **LABEL, "prompt": f"Q {n}?", "label": label, "model_a": "gpt-x", "model_b": "claude-y"}
+            for n, label in enumerate(given)
+        ),
+    )
+    verdicts = write(
+        tmp_path / "v.jsonl",
+        ({"id": n, "verdict": said, "judge": "openai/gpt-9"} for n, said in enumerate("aaab")),
+    )
+    found = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json").result
+    own = found["self_preference"]
+    assert (own["n_own"], own["n_other"], own["own"], own["other"]) == (2, 2, 1.0, 0.5)
+    assert own["difference"]["value"] == pytest.approx(0.5)
+
+
 PUBLISHED = {
     "GPT-4/Vanilla_NoRules": (0.935, 0.97, None),
     "ChatGPT/Vanilla_NoRules": (0.79, 0.68, 0.64),
@@ -151,33 +171,6 @@ def test_llmbar_natural_as_published(judge: str, tmp_path: Path, prefgen: Runner
         assert found["position"]["first_slot_rate"] == pytest.approx(first, abs=0.005)
 
 
-def simulated_labels(path: Path, run: Path, count: int) -> Path:
-    """People who prefer the richer response with log-odds half of what the scripted judge says."""
-    texts = {row["candidate_id"]: row for row in rows(run / "candidates.parquet")}
-    met = {(row["a_id"], row["b_id"]) for row in rows(run / "judgments.parquet")}
-    draw = random.Random(0)
-    found = []
-    for number, (a, b) in enumerate(draw.sample(sorted(met), count)):
-        one, other = texts[a]["response"], texts[b]["response"]
-        label = "a" if draw.random() < chance(one, other) else "b"
-        found.append(
-            {
-                "id": number,
-                "prompt": texts[a]["prompt"],
-                "response_a": one,
-                "response_b": other,
-                "label": label,
-            }
-        )
-    return write(path, found)
-
-
-def chance(one: str, other: str) -> float:
-    """That people prefer the first."""
-    words = [len(set(text.lower().split())) for text in (one, other)]
-    return 1 / (1 + math.exp(-0.5 * (words[0] - words[1])))
-
-
 @pytest.fixture
 def calibrated(tmp_path: Path, prefgen: Runner) -> Path:
     """A folder with prompts, a run on half of them and the calibration of its judge."""
@@ -211,7 +204,7 @@ def test_generate_keeps_what_earns_the_precision(calibrated: Path, prefgen: Runn
     assert len(kept) > 100
     assert sum(true) / len(true) >= 0.9
     assert ran.result["expected_label_precision"] == pytest.approx(sum(true) / len(true), abs=0.03)
-    threshold = ran.result["calibration"]["selective"]["threshold"]
+    threshold = ran.result["calibration"]["stages"][0]["selective"]["threshold"]
     assert min(row["confidence"] for row in kept) >= threshold
     assert all(row["confidence"] < 1 / (1 + math.exp(-row["margin"])) for row in kept)
 
@@ -221,7 +214,7 @@ def test_pair_labels_a_stored_run_by_a_calibration(calibrated: Path, prefgen: Ru
     ran = prefgen("pair", calibrated / "first", *options, "--out", calibrated / "paired", "--json")
     assert ran.code == 0, ran.err
     assert 0.75 <= ran.result["expected_label_precision"] < 1
-    assert ran.result["calibration"]["selective"] is None
+    assert ran.result["calibration"]["stages"][0]["selective"] is None
     again = prefgen("report", calibrated / "paired", "--json")
     assert again.code == 0, again.err
 
@@ -248,6 +241,16 @@ def test_a_calibration_is_of_one_judge_asked_in_one_way(calibrated: Path, prefge
     assert ran.code == 2
     assert "another judge" in ran.err
     assert "constitution" in ran.err
+
+
+def test_repeats_ask_anew_and_tell_how_steady_the_judge_is(calibrated: Path, prefgen: Runner) -> None:
+    ran = prefgen(
+        "calibrate", calibrated / "labels.jsonl", "--judge", "scripted/judge", "--repeats", 3,
+        "--out", calibrated / "r", "--json",
+    )  # fmt: skip
+    assert ran.result["repeats"]["n_questions"] == 800
+    assert ran.result["repeats"]["agreement"]["value"] == 1.0
+    assert len((calibrated / "r" / "verdicts.jsonl").read_text().splitlines()) == 3 * 800
 
 
 def test_pairs_to_label_next(calibrated: Path, prefgen: Runner) -> None:
@@ -279,9 +282,19 @@ def test_principles_are_weighed_by_what_people_follow(calibrated: Path, prefgen:
         "--calibration", calibrated / "p" / "calibration.json", "--json",
     )  # fmt: skip
     assert again.code == 0, again.err
-    assert again.result["weights"] == {
+    assert again.result["weighing"]["principles"] == {
         name: pytest.approx(told["weight"]) for name, told in ran.result["principles"].items()
     }
+
+
+@pytest.mark.parametrize("given", [["a"], ["tie", "tie"], ["a", "tie"], ["a", "b"]])
+def test_very_few_labels_end_in_abstention(given: list[str], tmp_path: Path, prefgen: Runner) -> None:
+    told = labels(tmp_path / "l.jsonl", given)
+    verdicts = write(tmp_path / "v.jsonl", ({"id": n, "verdict": "a"} for n in range(len(given))))
+    ran = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.result["selective"] is None
+    assert (ran.result["probability"] is None) == (set(given) == {"tie"})
 
 
 @pytest.mark.parametrize(

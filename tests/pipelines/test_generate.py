@@ -542,7 +542,7 @@ class Wrapped:
 
     def __init__(self, judge: Judge, tamper: Callable[..., list[JudgeResult]]) -> None:
         self._judge, self._tamper = judge, tamper
-        self.name, self.weights = judge.name, judge.weights
+        self.name, self.weighing = judge.name, judge.weighing
 
     async def judge(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[JudgeResult]:
         return self._tamper(candidates, await self._judge.judge(prompt, candidates))
@@ -601,7 +601,7 @@ def test_planted_pairs_catch_a_judge_that_is_wired_wrong(
     options: list[str],
     kind: str | None,
 ) -> None:
-    from pipelines import generate as module
+    from pipelines import line as module
 
     sound = module.make_judge
 

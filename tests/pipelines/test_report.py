@@ -6,7 +6,6 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from page import HOSTILE, Page
 from running import FAKES, Runner, some_prompts
 
 from pipelines.charts import Chart, Tally, histogram
@@ -30,47 +30,6 @@ from prefgen.prompt import Prompt
 from prefgen.rows import CarriedColumns
 from prefgen.run import RunDirectory
 from prefgen.sampling import Sampled
-
-_VOID = {"meta", "path", "rect"}
-_HOSTILE = (
-    "<script>alert(1)</script></style></title><img src=x onerror=alert(2)>"
-    "\x1b[31mred\x1b[0m\x1b]8;;http://evil.example\x07link\x00\x9b\u202e &amp; \"' $title ${style} {{x}}"
-)
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page: its tags, attributes and visible text."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.source = source
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text: list[str] = []
-        self.feed(source)
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text.append(data.strip())
-
-    @property
-    def words(self) -> str:
-        return " ".join(part.replace("\u00a0", " ") for part in self.text if part)
 
 
 def said(
@@ -119,7 +78,8 @@ def publish(
             "config": config.model_dump(mode="json"),
             "seed": 7,
             "models": models or {"policy": [{"spec": "test/x", "served": "x-1"}], "judge": entry},
-            "weights": {},
+            "weighing": {"principles": {}, "combine": "mean", "judges": {}},
+            "judge": " + ".join(config.judges),
             "usage": usage or _usage(cost_usd=None),
             "calibration": None,
             "timings": {"sample_and_judge": 300.0},
@@ -215,16 +175,16 @@ def test_can_be_read_by_a_machine(page: Page) -> None:
 
 
 def test_hostile_text_is_inert(tmp_path: Path) -> None:
-    a = Candidate("p1", f"{_HOSTILE} first", _HOSTILE, 0)
-    b = Candidate("p1", f"{_HOSTILE * 30} second", "other", 0)
-    results = [said("p1", a, b, odds, order, _HOSTILE) for odds, order in ((3.0, "ab"), (1.0, "ba"))]
-    failed = JudgeFailure("p1", a.id, b.id, _HOSTILE, results[0].provenance)  # type: ignore[arg-type]
+    a = Candidate("p1", f"{HOSTILE} first", HOSTILE, 0)
+    b = Candidate("p1", f"{HOSTILE * 30} second", "other", 0)
+    results = [said("p1", a, b, odds, order, HOSTILE) for odds, order in ((3.0, "ab"), (1.0, "ba"))]
+    failed = JudgeFailure("p1", a.id, b.id, HOSTILE, results[0].provenance)  # type: ignore[arg-type]
     made = [
-        (Prompt("p1", user(_HOSTILE)), Sampled((a, b), failures=(_HOSTILE,)), results),
-        (Prompt("p2", user(_HOSTILE)), Sampled((a, b)), [failed]),
+        (Prompt("p1", user(HOSTILE)), Sampled((a, b), failures=(HOSTILE,)), results),
+        (Prompt("p2", user(HOSTILE)), Sampled((a, b)), [failed]),
     ]
-    models = {_HOSTILE: {"spec": _HOSTILE, "served": _HOSTILE, "capabilities_missing": {_HOSTILE: _HOSTILE}}}
-    page = publish(tmp_path / "run", made, models=models, constitution=_HOSTILE, judge=_HOSTILE)
+    models = {HOSTILE: {"spec": HOSTILE, "served": HOSTILE, "capabilities_missing": {HOSTILE: HOSTILE}}}
+    page = publish(tmp_path / "run", made, models=models, constitution=HOSTILE, judge=HOSTILE)
     assert not {"script", "img"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert page.source.count("</style>") == page.source.count("</title>", 0, 500) == 1
@@ -258,7 +218,7 @@ _DEGENERATE: dict[str, tuple[list[Made], dict[str, Any], str]] = {
     "pointwise": ([_pointwise("p1", (3.0, 1.0))], {"judging": "pointwise"}, "margin +2.00, confidence 88.1%"),
     "reward model": (
         [_pointwise("p1", (1e6, -1e6))],
-        {"judge": None, "reward_model": "openai/rm@http://127.0.0.1:1", "models": _REWARD},
+        {"judge": (), "reward_model": "openai/rm@http://127.0.0.1:1", "models": _REWARD},
         "scored by the reward model openai/rm@http://127.0.0.1:1",
     ),
     "standard format": ([versus("p1", (2.0, 2.0))], {"format": "standard"}, "Chosen, 30 characters"),

@@ -1,0 +1,112 @@
+"""The way of one prompt: sampled, judged, paired; and many of them at once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, TypeVar
+
+from judges.judge import Judge
+from pipelines.generate_config import GenerateConfig
+from pipelines.judging import make_judge, make_judges
+from pipelines.outcome import Outcome, Pairing
+from pipelines.roles import Roles
+from prefgen.candidate import Candidate
+from prefgen.completion import Sampling
+from prefgen.planted import PlantedResult, check, plant
+from prefgen.prompt import Prompt
+from prefgen.recorded import RecordedModel
+from prefgen.sampling import Sampled, SamplingPlan, sample
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Policies, judges and rules. `judges`: one, which may be a jury, or those of a cascade in order."""
+
+    policies: Sequence[RecordedModel]
+    judges: Sequence[Judge]
+    plan: SamplingPlan
+    pairing: Pairing
+    judge_unfinished: bool
+
+    async def run(self, prompt: Prompt, with_planted: bool) -> Outcome:
+        sampled = await sample(prompt, self.policies, self.plan)
+        judged = [item for item in sampled.distinct if self.judge_unfinished or _finished(item)]
+        outcome = await self._judge(prompt, sampled, judged)
+        return replace(outcome, planted=await self._plant(outcome)) if with_planted else outcome
+
+    async def _judge(self, prompt: Prompt, sampled: Sampled, judged: Sequence[Candidate]) -> Outcome:
+        first, *later = self.judges
+        results = await first.judge(prompt, judged) if len(judged) > 1 else []
+        outcome = self.pairing.outcome(prompt, sampled, results)
+        for judge in later:
+            room = self.pairing.rule.max_pairs - len(outcome.paired.preferences)
+            unsure = outcome.paired.unsure[:room]
+            told = await asyncio.gather(
+                *(judge.judge(prompt, [pair.chosen, pair.rejected]) for pair in unsure)
+            )
+            results = [*results, *(result for answer in told for result in answer)]
+            outcome = self.pairing.outcome(prompt, sampled, results)
+        return outcome
+
+    async def _plant(self, outcome: Outcome) -> list[PlantedResult]:
+        """Known pairs through the same judges, the same algebra and the same rules as the rest.
+
+        They are made from the response that was judged best: nothing is sometimes better than a bad one.
+        """
+        scores = outcome.standing.scores
+        ranked = sorted(outcome.sampled.distinct, key=lambda item: -scores.get(item.id, -math.inf))
+        found: list[PlantedResult] = []
+        for pair in plant(outcome.prompt, ranked):
+            told = await self._judge(outcome.prompt, Sampled(pair.sides), pair.sides)
+            found.append(check(pair, told.standing, told.paired, self.pairing.rule))
+        return found
+
+
+def _finished(candidate: Candidate) -> bool:
+    return not candidate.truncated and not candidate.empty
+
+
+async def make_line(config: GenerateConfig, roles: Roles, pairing: Pairing, attempt: int) -> Line:
+    """The models started. `attempt`: see `judges.asking.Asking`."""
+    if config.combine == "cascade":
+        judges = await make_judges(config, roles, attempt)
+    else:
+        judges = [await make_judge(config, roles, attempt)]
+    weighing = pairing.weighing
+    principles = weighing.principles or judges[-1].weighing.principles
+    return Line(
+        policies=[await roles.model(spec) for spec in config.policy],
+        judges=judges,
+        plan=SamplingPlan(
+            config.n,
+            Sampling(config.max_tokens, config.temperature, config.top_p),
+            config.seed,
+            config.system,
+        ),
+        pairing=replace(pairing, weighing=replace(weighing, principles=principles)),
+        judge_unfinished=config.judge_unfinished,
+    )
+
+
+async def in_order(work: Iterator[Coroutine[Any, Any, T]], window: int) -> AsyncIterator[T]:
+    """The results of `work` in its order, with at most `window` of it under way."""
+    running: deque[asyncio.Task[T]] = deque()
+    try:
+        while True:
+            for item in islice(work, window - len(running)):
+                running.append(asyncio.create_task(item))
+            if not running:
+                return
+            yield await running[0]
+            running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

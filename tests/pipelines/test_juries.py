@@ -1,0 +1,154 @@
+"""Several judges on the command line: juries, stacked juries, cascades."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from people import chance, simulated_labels
+from running import Runner, rows, some_prompts
+
+WRITER = ("--policy", "scripted/writer", "--n", 4)
+TWO = ("--judge", "scripted/hasty", "--judge", "scripted/judge")
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, prefgen: Runner) -> Path:
+    """A folder with prompts, and labels of pairs of their responses."""
+    prompts = some_prompts(tmp_path / "p.jsonl", 120)
+    ran = prefgen("generate", prompts, *WRITER, "--judge", "scripted/judge", "--out", tmp_path / "run")
+    assert ran.code == 0, ran.err
+    simulated_labels(tmp_path / "l.jsonl", tmp_path / "run", 500)
+    return tmp_path
+
+
+def test_a_jury_is_recorded_judge_by_judge(tmp_path: Path, prefgen: Runner) -> None:
+    prompts = some_prompts(tmp_path / "p.jsonl", 10)
+    out = tmp_path / "run"
+    ran = prefgen(
+        "generate", prompts, *WRITER, *TWO, "--combine", "median", "--planted", 0, "--out", out, "--json"
+    )
+    assert ran.code == 0, ran.err
+    judges = [row["judge"] for row in rows(out / "judgments.parquet")]
+    assert judges.count("scripted/hasty") == judges.count("scripted/judge") > 0
+    assert ran.result["models"]["judge_2"]["spec"] == "scripted/judge"
+    said = {
+        (row["a_id"], row["b_id"], row["judge"], row["order"]): row["log_odds"]
+        for row in rows(out / "judgments.parquet")
+    }
+    for row in rows(out / "dpo" / "train.parquet"):
+        ids = (row["chosen_id"], row["rejected_id"])
+        odds = [
+            sign * value
+            for (a, b, _, _), value in said.items()
+            for sign, pair in ((1, ids), (-1, ids[::-1]))
+            if (a, b) == pair
+        ]
+        assert len(odds) == 4
+        assert row["margin"] == pytest.approx(sum(odds) / 4)  # The median of two is their mean.
+    again = prefgen("pair", out, "--out", tmp_path / "again", "--json")
+    assert again.code == 0, again.err
+    assert rows(tmp_path / "again" / "dpo" / "train.parquet") == rows(out / "dpo" / "train.parquet")
+
+
+def test_stacking_finds_the_better_judge(labelled: Path, prefgen: Runner) -> None:
+    command = ("calibrate", labelled / "l.jsonl", *TWO, "--target", 0.8, "--json")
+    plain = prefgen(*command, "--out", labelled / "mean").result
+    stacked = prefgen(*command, "--combine", "stacked", "--out", labelled / "stacked").result
+    weights = {name: told["weight"] for name, told in stacked["jurors"].items()}
+    assert weights["scripted/judge"] > 3 * weights["scripted/hasty"]
+    assert stacked["agreement"]["value"] > plain["agreement"]["value"]
+    ran = prefgen(
+        "generate", labelled / "p.jsonl", *WRITER, *TWO, "--combine", "stacked", "--out", labelled / "s",
+        "--calibration", labelled / "stacked" / "calibration.json", "--target-precision", 0.8, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.result["weighing"]["judges"] == pytest.approx(weights)
+    kept = rows(labelled / "s" / "dpo" / "train.parquet")
+    true = [chance(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in kept]
+    assert sum(true) / len(true) >= 0.8
+
+
+def test_a_cascade_asks_the_second_judge_only_where_the_first_is_unsure(
+    labelled: Path, prefgen: Runner
+) -> None:
+    ran = prefgen(
+        "calibrate", labelled / "l.jsonl", *TWO, "--combine", "cascade", "--target", 0.8,
+        "--out", labelled / "c",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    found = json.loads((labelled / "c" / "calibration.json").read_text())
+    first, second = found["cascade"]["stages"]
+    assert first["judge"] == "scripted/hasty"
+    assert second["n_reached"] == 500 - first["selective"]["n_kept"]
+    assert found["selective"]["n_kept"] == sum(
+        stage["selective"]["n_kept"] for stage in (first, second) if stage["selective"]
+    )
+    options = ("--calibration", labelled / "c" / "calibration.json", "--target-precision", 0.8)
+    out = labelled / "g"
+    ran = prefgen(
+        "generate", labelled / "p.jsonl", *WRITER, *TWO, "--combine", "cascade", *options,
+        "--test-share", 0, "--out", out, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    counts = ran.result["counts"]
+    asked = counts["asked"]["scripted/judge"]
+    assert 0 < asked < 0.5 * (counts["pairs"] + counts["unsure"])
+    told = [row for row in rows(out / "judgments.parquet") if row["judge"] == "scripted/judge"]
+    assert len(told) == 2 * asked
+    kept = rows(out / "dpo" / "train.parquet")
+    true = [chance(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in kept]
+    assert sum(true) / len(true) >= 0.8
+    undecided = rows(out / "undecided.parquet")
+    assert len(undecided) == counts["unsure"]
+    again = prefgen("pair", out, *options, "--test-share", 0, "--out", labelled / "again", "--json")
+    assert again.code == 0, again.err
+    assert rows(labelled / "again" / "dpo" / "train.parquet") == kept
+    assert again.result["counts"]["asked"] == counts["asked"]
+
+
+def test_what_people_are_to_decide_is_a_pairs_file(tmp_path: Path, prefgen: Runner) -> None:
+    prompts = some_prompts(tmp_path / "p.jsonl", 30)
+    ran = prefgen(
+        "generate", prompts, *WRITER, "--judge", "scripted/judge", "--min-confidence", 0.999,
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "pairs for people to decide" in ran.out
+    undecided = tmp_path / "run" / "undecided.parquet"
+    assert rows(undecided)
+    ran = prefgen("judge", undecided, "--judge", "scripted/judge", "--out", tmp_path / "v.jsonl")
+    assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--judge", "scripted/judge", "--judge", "scripted/judge"], ["stands twice", "--votes"]),
+        (["--judge", "scripted/judge", "--combine", "median"], ["needs several judges"]),
+        ([*TWO, "--combine", "stacked"], ["--calibration"]),
+        ([*TWO, "--combine", "cascade"], ["--calibration"]),
+        ([*TWO, "--meetings", "knockout"], ["one judge"]),
+        (["--judge", "scripted/judge", "--reward-model", "vllm/x"], ["exactly one of"]),
+        (["--judge", "scripted/judge", "--judge", "scripted/nobody"], ["scripted/hasty"]),
+    ],
+)
+def test_wrong_combinations(options: list[Any], words: list[str], tmp_path: Path, prefgen: Runner) -> None:
+    prompts = some_prompts(tmp_path / "p.jsonl", 2)
+    ran = prefgen("generate", prompts, *WRITER, *options, "--out", tmp_path / "run")
+    assert ran.code == 2
+    assert all(word in ran.err for word in words), ran.err
+
+
+def test_a_calibration_of_other_judges_or_another_way_is_refused(labelled: Path, prefgen: Runner) -> None:
+    ran = prefgen("calibrate", labelled / "l.jsonl", *TWO, "--combine", "cascade", "--out", labelled / "c")
+    assert ran.code == 0, ran.err
+    options = ("--calibration", labelled / "c" / "calibration.json", "--out", labelled / "x")
+    ran = prefgen("generate", labelled / "p.jsonl", *WRITER, *TWO, *options)
+    assert ran.code == 2
+    assert "combine 'mean', calibrated 'cascade'" in ran.err
+    ran = prefgen("generate", labelled / "p.jsonl", *WRITER, *TWO, "--combine", "cascade", *options)
+    assert ran.code == 2
+    assert "--target-precision" in ran.err
