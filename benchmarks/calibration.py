@@ -38,7 +38,7 @@ def labels(n: int, random: np.random.Generator) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Truth:
-    """Precision of the labels with |log-odds| above a threshold, over many labels the judge is never shown."""
+    """Precision of labels with |log-odds| above a threshold, over many that the judge is never shown."""
 
     margin: Array
     precision: Array

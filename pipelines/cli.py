@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
-from pipelines.audit_config import AuditConfig
-from pipelines.calibrate_config import CalibrateConfig
+from pipelines.audit.config import AuditConfig
+from pipelines.calibration.config import CalibrateConfig
 from pipelines.console import Console
-from pipelines.evaluate_config import EvaluateConfig
+from pipelines.evaluation.config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
 from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
@@ -134,8 +134,8 @@ def evaluate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given:
     prefgen evaluate prompts.jsonl --model vllm/NEW --baseline vllm/OLD --judge openai/NAME --out evals/new
     prefgen evaluate --annotations evals/new/annotations.jsonl --labels labels.jsonl
     """
-    from pipelines.evaluate import evaluate as run
-    from pipelines.evaluation_summary import evaluation_summary
+    from pipelines.evaluation.evaluate import evaluate as run
+    from pipelines.evaluation.summary import evaluation_summary
 
     config = build(EvaluateConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
@@ -180,8 +180,8 @@ def calibrate(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None
     prefgen calibrate labels.jsonl --verdicts verdicts.jsonl --out calibrations/second
     prefgen generate prompts.jsonl … --calibration calibrations/first/calibration.json --target-precision 0.9
     """
-    from pipelines.calibrate import calibrate as run
-    from pipelines.summary import calibration_summary
+    from pipelines.calibration.calibrate import calibrate as run
+    from pipelines.calibration.summary import calibration_summary
 
     config = build(CalibrateConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
@@ -200,8 +200,8 @@ def audit(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
     \b
     prefgen audit runs/first --eval-file benchmark.jsonl
     """
-    from pipelines.audit import audit as run
-    from pipelines.audit import audit_summary
+    from pipelines.audit.audit import audit as run
+    from pipelines.audit.audit import audit_summary
 
     config = build(AuditConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
@@ -214,7 +214,7 @@ def audit(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
 @common
 def report(run: Path, as_json: bool, quiet: bool) -> None:
     """Write report.html of a finished run anew and summarise the run."""
-    from pipelines.report import write_report
+    from pipelines.report.page import write_report
     from pipelines.summary import run_summary
 
     directory = RunDirectory.open(run)

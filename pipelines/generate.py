@@ -16,7 +16,7 @@ from typing import Any
 
 from judges.constitution import load_constitution
 from judges.judge import Judge
-from pipelines.calibrated import pairing_of
+from pipelines.calibration.labelling import pairing_of
 from pipelines.console import Console
 from pipelines.drift import DriftWatch
 from pipelines.generate_config import RUN_OPTIONS, GenerateConfig

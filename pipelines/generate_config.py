@@ -69,7 +69,7 @@ class PairingConfig(BaseModel):
 
     @property
     def rule(self) -> PairingRule:
-        """Without the calibration, which `pipelines.calibrated` adds."""
+        """Without the calibration, which `pipelines.calibration.labelling` adds."""
         return PairingRule(
             strategy=self.strategy,
             min_confidence=self.min_confidence,

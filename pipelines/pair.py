@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.calibrated import pairing_of
+from pipelines.calibration.labelling import pairing_of
 from pipelines.console import Console
 from pipelines.generate_config import PairConfig
 from pipelines.publish import Publisher, finish_run

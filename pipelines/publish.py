@@ -20,7 +20,7 @@ import yaml
 
 from pipelines.card import write_card
 from pipelines.outcome import Outcome
-from pipelines.report import write_report
+from pipelines.report.page import write_report
 from prefgen.judgment import JudgeResult, Judgment
 from prefgen.messages import as_dicts, content_hash
 from prefgen.pairing import kto_weights

@@ -21,10 +21,10 @@ from judges.judge import Judge
 from judges.reward_model import RewardJudge
 from judges.win_rate import win_rate
 from pipelines import rubric
-from pipelines.annotate import agreement, compare
-from pipelines.answers import answer
 from pipelines.console import Console
-from pipelines.evaluation import evaluation, rate_interval
+from pipelines.evaluation.annotate import agreement, compare
+from pipelines.evaluation.answers import answer
+from pipelines.evaluation.numbers import evaluation, rate_interval
 from pipelines.generate import generate_with
 from pipelines.generate_config import GenerateConfig
 from pipelines.judging import make_judge, roles_of

@@ -11,7 +11,7 @@ import pytest
 from running import Runner, write_prompts
 from tiny_models import make_causal_lm
 
-from pipelines.alignment_tax import (
+from pipelines.evaluation.alignment_tax import (
     LogLoss,
     Task,
     check_held_out,
@@ -24,7 +24,7 @@ from pipelines.alignment_tax import (
     task_result,
     tax_warnings,
 )
-from pipelines.answers import FileSide
+from pipelines.evaluation.answers import FileSide
 from prefgen.errors import InputError, UsageError
 from prefgen.messages import user
 from prefgen.prompt import Prompt

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from running import write_prompts
 
-from pipelines.annotations import Annotation, as_lines, read_annotations
+from pipelines.evaluation.annotations import Annotation, as_lines, read_annotations
 from prefgen.errors import InputError
 
 ROW: Mapping[str, Any] = {"id": "1", "preference": 0.7, "length_model": 10, "length_baseline": 8}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from running import write_prompts
 
-from pipelines.answers import as_file, check_side, read_answers
+from pipelines.evaluation.answers import as_file, check_side, read_answers
 from prefgen.errors import InputError, UsageError
 from prefgen.messages import messages_hash, user
 from prefgen.prompt import Prompt

@@ -15,11 +15,11 @@ from running import Runner, write_prompts
 
 from judges.items import Item, collect
 from judges.selective import FEWEST
-from pipelines.calibration import examine
-from pipelines.calibration_page import write_page
-from pipelines.calibration_settings import Settings
-from pipelines.calibration_watch import watch
-from pipelines.calibration_words import alternative, ceiling, headline, honesty, plan
+from pipelines.calibration.examine import examine
+from pipelines.calibration.page import write_page
+from pipelines.calibration.settings import Settings
+from pipelines.calibration.watch import watch
+from pipelines.calibration.words import alternative, ceiling, headline, honesty, plan
 from pipelines.curves import Axes, below, interval
 from prefgen.candidate import Candidate
 from prefgen.judgment import Verdict

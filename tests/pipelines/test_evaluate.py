@@ -304,8 +304,8 @@ def test_the_labelling_judge_is_warned_of(tmp_path: Path, prefgen: Runner, sides
 
 
 def test_a_judge_of_the_models_family_is_warned_of() -> None:
-    from pipelines.evaluate import warnings_about
-    from pipelines.evaluate_config import EvaluateConfig
+    from pipelines.evaluation.config import EvaluateConfig
+    from pipelines.evaluation.evaluate import warnings_about
 
     config = EvaluateConfig(
         prompts=Path("p.jsonl"),

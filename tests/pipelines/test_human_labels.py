@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from running import Runner, write_prompts
 
-from pipelines.annotations import Annotation, as_lines
-from pipelines.human_labels import corrected
+from pipelines.evaluation.annotations import Annotation, as_lines
+from pipelines.evaluation.human_labels import corrected
 from prefgen.errors import InputError
 from prefgen.labels import LabelledPair, read_labels
 

@@ -12,10 +12,10 @@ from running import FAKES, Runner, rows, some_prompts
 from judges.asking import Asking
 from judges.constitution import load_constitution
 from judges.pairwise import PairwiseJudge
-from pipelines.annotate import agreement, compare
-from pipelines.annotations import Annotation
-from pipelines.answers import answer
-from pipelines.evaluation import evaluation
+from pipelines.evaluation.annotate import agreement, compare
+from pipelines.evaluation.annotations import Annotation
+from pipelines.evaluation.answers import answer
+from pipelines.evaluation.numbers import evaluation
 from pipelines.judge import judge_pairs
 from prefgen.completion import Completion, CompletionRequest, Sampling
 from prefgen.errors import GateError, TransientError

@@ -8,9 +8,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pipelines.figures import clarity, examples, lengths, position, scores
-from pipelines.findings import Findings, Planted, find
 from pipelines.markup import beside, exactly, facts, many, number, percent, signed, table, text
+from pipelines.report.figures import clarity, examples, lengths, position, scores
+from pipelines.report.findings import Findings, Planted, find
 from prefgen.run import RunDirectory
 
 _TEMPLATES = importlib.resources.files("pipelines") / "templates"

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from judges.intervals import Statistic, bootstrap, weighted_mean
-from pipelines.answers import Side, as_file
+from pipelines.evaluation.answers import Side, as_file
 from prefgen.errors import InputError, UsageError
 from prefgen.messages import Json
 from prefgen.models import ModelSpec

@@ -22,7 +22,7 @@ from judges.significance import (
 )
 from judges.style import style_control, style_features, style_weights
 from judges.win_rate import discrete_win_rate, length_control, standard_error, win_rate
-from pipelines.annotations import Annotation
+from pipelines.evaluation.annotations import Annotation
 from prefgen.errors import GateError, InputError
 
 Array = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 
 from judges.calibration import CalibrationMap
 from judges.selective import Selection
-from pipelines.calibration_file import Calibration, Stage, read_calibration
+from pipelines.calibration.file import Calibration, Stage, read_calibration
 from pipelines.console import Console
 from pipelines.generate_config import PairingConfig
 from pipelines.outcome import Later, Pairing

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.calibrated import pairing_from
+from pipelines.calibration.labelling import pairing_from
 from pipelines.charts import Tally
 from pipelines.stored import stored
 from prefgen.candidate import Candidate

@@ -11,8 +11,8 @@ import numpy as np
 
 from judges.intervals import bootstrap, weighted_mean
 from judges.judge import Judge
-from pipelines.annotations import Annotation
-from pipelines.evaluation import RESAMPLES
+from pipelines.evaluation.annotations import Annotation
+from pipelines.evaluation.numbers import RESAMPLES
 from pipelines.judge import JudgedPair, judge_pair, judge_pairs, verdict_rows
 from prefgen.candidate import Candidate
 from prefgen.errors import GateError

@@ -9,7 +9,7 @@ from typing import Any
 
 from judges.judge import Judge
 from judges.probes import ProbeKind, Variant, probed, variants
-from pipelines.audited import prompts_of
+from pipelines.audit.tables import prompts_of
 from pipelines.judge import JudgedPair, judge_pairs
 from prefgen.candidate import Candidate
 from prefgen.judgment import JudgeFailure

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.charts import Chart, histogram
-from pipelines.findings import Example, Findings, Moments, Position
 from pipelines.markup import (
     beside,
     clipped,
@@ -20,6 +19,7 @@ from pipelines.markup import (
     table,
     text,
 )
+from pipelines.report.findings import Example, Findings, Moments, Position
 from prefgen.judgment import logit, sigmoid
 
 _SPREAD = "\u00a0±\u00a0"

@@ -40,7 +40,7 @@ from judges.reliability import (
     reliability,
 )
 from judges.selective import Selection, select
-from pipelines.calibration_settings import Settings
+from pipelines.calibration.settings import Settings
 from prefgen.judgment import Verdict
 
 Found = dict[str, Any]
@@ -217,7 +217,12 @@ def cascade(items: Sequence[Item], settings: Settings) -> tuple[Found | None, li
     decided = [
         _decided(item, settings.judges, confidence[place], reached) for place, item in enumerate(items)
     ]
-    return {"target": settings.target, "delta": settings.delta, "overall": overall if n_kept else None, "stages": shown}, decided
+    return {
+        "target": settings.target,
+        "delta": settings.delta,
+        "overall": overall if n_kept else None,
+        "stages": shown,
+    }, decided
 
 
 def _stage(name: str, told: Fit, stage: Reached) -> Found:

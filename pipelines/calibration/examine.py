@@ -23,8 +23,8 @@ from judges.agreement import (
 from judges.bias import leanings, position, repeats, self_preference
 from judges.intervals import Array, Estimate, Statistic, bootstrap, weighted_mean
 from judges.items import Item
-from pipelines.calibration_settings import Settings
-from pipelines.probability import Fit, cascade, fit, hear, planner, selective, told
+from pipelines.calibration.probability import Fit, cascade, fit, hear, planner, selective, told
+from pipelines.calibration.settings import Settings
 from prefgen.judgment import Verdict
 from prefgen.models import family_of_name
 

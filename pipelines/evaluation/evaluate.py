@@ -13,7 +13,8 @@ from typing import Any
 
 from judges.judge import Judge
 from judges.sequential import confidence_sequence, first_clear
-from pipelines.alignment_tax import (
+from pipelines.console import Console
+from pipelines.evaluation.alignment_tax import (
     Task,
     check_held_out,
     log_loss,
@@ -22,14 +23,20 @@ from pipelines.alignment_tax import (
     task_result,
     tax_warnings,
 )
-from pipelines.annotate import annotate
-from pipelines.annotations import Annotation, as_lines, check_difficulties, cluster, number, read_annotations
-from pipelines.answers import Side, as_file, check_side, open_side
-from pipelines.console import Console
-from pipelines.evaluate_config import EvaluateConfig
-from pipelines.evaluation import caveats, difference, evaluation, failures, preferences
+from pipelines.evaluation.annotate import annotate
+from pipelines.evaluation.annotations import (
+    Annotation,
+    as_lines,
+    check_difficulties,
+    cluster,
+    number,
+    read_annotations,
+)
+from pipelines.evaluation.answers import Side, as_file, check_side, open_side
+from pipelines.evaluation.config import EvaluateConfig
+from pipelines.evaluation.human_labels import corrected
+from pipelines.evaluation.numbers import caveats, difference, evaluation, failures, preferences
 from pipelines.generate_config import RUN_OPTIONS
-from pipelines.human_labels import corrected
 from pipelines.judging import check_judging, make_judge, roles_of, served_judges
 from pipelines.publish import environment, sha256_of
 from pipelines.roles import Roles, parse_options

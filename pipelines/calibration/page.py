@@ -11,11 +11,11 @@ from typing import Any
 import prefgen
 from judges.agreement import VERDICTS
 from judges.items import Item
-from pipelines.calibration_bias import bias
-from pipelines.calibration_errors import against
-from pipelines.calibration_figures import kept, probability
-from pipelines.calibration_watch import watch
-from pipelines.calibration_words import (
+from pipelines.calibration.bias import bias
+from pipelines.calibration.errors import against
+from pipelines.calibration.figures import kept, probability
+from pipelines.calibration.watch import watch
+from pipelines.calibration.words import (
     Found,
     alternative,
     ceiling,

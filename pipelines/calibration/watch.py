@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from judges.intervals import clopper_pearson
-from pipelines.calibration_words import FEWEST_FOR_INTERVAL, STYLE, Found, p_value, points, within
+from pipelines.calibration.words import FEWEST_FOR_INTERVAL, STYLE, Found, p_value, points, within
 from pipelines.markup import many, number, percent
 
 _CONSISTENT = 0.8

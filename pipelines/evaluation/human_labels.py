@@ -10,8 +10,8 @@ import numpy as np
 
 from judges.correction import LEAST_SKILL, prediction_powered, rogan_gladen
 from judges.intervals import Estimate
-from pipelines.annotations import Annotation
-from pipelines.evaluation import Array, clusters_of, preferences, usable_of
+from pipelines.evaluation.annotations import Annotation
+from pipelines.evaluation.numbers import Array, clusters_of, preferences, usable_of
 from prefgen.errors import InputError
 from prefgen.labels import LabelledPair
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from heapq import nlargest
 
 from judges.items import Item
-from pipelines.calibration_words import Found
+from pipelines.calibration.words import Found
 from pipelines.markup import clipped, how, many, percent, text
 from prefgen.judgment import sigmoid
 

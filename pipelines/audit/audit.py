@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.audit_checks import (
+from pipelines.audit.checks import (
     balance,
     contamination,
     duplicates,
@@ -19,10 +19,10 @@ from pipelines.audit_checks import (
     surface_found,
     suspicious_rows,
 )
-from pipelines.audit_config import AuditConfig
-from pipelines.audit_page import write_page
-from pipelines.audit_probes import probe_judge
-from pipelines.audited import check_tables, read_pairs
+from pipelines.audit.config import AuditConfig
+from pipelines.audit.page import write_page
+from pipelines.audit.probes import probe_judge
+from pipelines.audit.tables import check_tables, read_pairs
 from pipelines.console import Console
 from pipelines.judging import check_judging, make_judge, roles_of
 from prefgen import __version__

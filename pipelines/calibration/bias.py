@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.calibration_words import (
+from pipelines.calibration.words import (
     FEWEST_FOR_INTERVAL,
     STYLE,
     Found,

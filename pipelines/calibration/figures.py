@@ -9,7 +9,7 @@ from pathlib import Path
 
 from judges.intervals import clopper_pearson, clopper_pearson_upper
 from judges.selective import FEWEST, FIRST_SHARE
-from pipelines.calibration_words import Found, asked, corrections, honesty
+from pipelines.calibration.words import Found, asked, corrections, honesty
 from pipelines.curves import Axes, below
 from pipelines.markup import beside, exactly, facts, figure, how, many, number, percent, signed, table, text
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from judges.items import Item, collect
 from judges.planner import next_to_label
-from pipelines.calibrate_config import CalibrateConfig
-from pipelines.calibration import examine
-from pipelines.calibration_page import write_page
-from pipelines.calibration_settings import Settings
+from pipelines.calibration.config import CalibrateConfig
+from pipelines.calibration.examine import examine
+from pipelines.calibration.page import write_page
+from pipelines.calibration.settings import Settings
 from pipelines.console import Console
 from pipelines.judge import judge_pairs, write_verdicts
 from pipelines.judging import check_judging, make_judge, roles_of
