@@ -10,27 +10,31 @@ from judges.agreement import Votes
 from prefgen.comparison import Order
 from prefgen.judgment import Verdict
 from prefgen.labels import LabelledPair, Pair
-from prefgen.messages import messages_hash
+from prefgen.messages import content_hash, messages_hash
 from prefgen.verdict_file import RecordedVerdict
 from prefgen.verdicts import Combine, Weighing
 
+FEWEST_PROMPTS = 20
+"""Of fewer prompts nothing can be said beyond them: then each pair is a cluster, and what is found is about
+these prompts alone."""
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """`verdicts`: all the judge's, failures included. `human`: the annotators' majority. `margin`: what the
-    usable verdicts come to, the log-odds that a is better (±1 for a bare verdict); None: none is usable."""
+    usable verdicts come to, the log-odds that a is better (±1 for a bare verdict); None: none is usable.
+    `cluster`: items of one cluster are alike, and are resampled together."""
 
     pair: Pair
     votes: Votes
     human: Verdict
     verdicts: tuple[RecordedVerdict, ...]
     margin: float | None
+    cluster: str
 
     @property
-    def cluster(self) -> str:
-        """The prompt: items of one prompt are alike, and are resampled together."""
+    def prompt(self) -> str:
         return messages_hash(self.pair.prompt.messages)
 
     @property
@@ -76,14 +80,26 @@ def collect(
 ) -> list[Item]:
     """Items in the order of the labels; verdicts on other ids are left out.
 
-    Usable verdicts are averaged. Where several judges are combined in another way, each one's mean is taken
-    first, and one without a usable verdict leaves the item without a margin; until weights are fitted all
-    count alike.
+    A cluster is a prompt. Usable verdicts are averaged. Where several judges are combined in another way,
+    each one's mean is taken first, and one without a usable verdict leaves the item without a margin; until
+    weights are fitted all count alike.
     """
     by_id: dict[str, list[RecordedVerdict]] = {}
     for verdict in verdicts:
         by_id.setdefault(verdict.id, []).append(verdict)
-    return [_item(told, tuple(by_id.get(told.pair.id, ())), combine) for told in labelled]
+    items = [_item(told, tuple(by_id.get(told.pair.id, ())), combine) for told in labelled]
+    if len({item.prompt for item in items}) < FEWEST_PROMPTS:
+        return items
+    return [replace(item, cluster=item.prompt) for item in items]
+
+
+def one_a_cluster(items: Sequence[Item]) -> list[bool]:
+    """Which items to look at where they must be independent: one of each cluster, drawn by its id."""
+    first: dict[str, Item] = {}
+    for item in sorted(items, key=lambda item: content_hash(item.pair.id)):
+        first.setdefault(item.cluster, item)
+    kept = {item.pair.id for item in first.values()}
+    return [item.pair.id in kept for item in items]
 
 
 def by_judge(verdicts: Iterable[RecordedVerdict]) -> dict[str, float]:
@@ -103,7 +119,7 @@ def _item(told: LabelledPair, verdicts: tuple[RecordedVerdict, ...], combine: Co
         margin = Weighing(combine="mean" if combine == "stacked" else combine).pool(each) if whole else None
     else:
         margin = _mean(verdicts)
-    return Item(told.pair, votes, told.majority, verdicts, margin)
+    return Item(told.pair, votes, told.majority, verdicts, margin, told.pair.id)
 
 
 def _mean(verdicts: Sequence[RecordedVerdict]) -> float | None:

@@ -10,12 +10,16 @@ from running import rows, write_prompts
 
 
 def simulated_labels(path: Path, run: Path, count: int) -> Path:
-    """People who prefer the richer response with log-odds half of what the scripted judge says."""
+    """One pair of each of the first `count` prompts, and people who prefer the richer response with log-odds
+    half of what the scripted judge says."""
     texts = {row["candidate_id"]: row for row in rows(run / "candidates.parquet")}
-    met = {(row["a_id"], row["b_id"]) for row in rows(run / "judgments.parquet")}
+    met: dict[str, set[tuple[str, str]]] = {}
+    for row in rows(run / "judgments.parquet"):
+        met.setdefault(row["prompt_id"], set()).add((row["a_id"], row["b_id"]))
     draw = random.Random(0)
     found = []
-    for number, (a, b) in enumerate(draw.sample(sorted(met), count)):
+    for number, pairs in enumerate(list(met.values())[:count]):
+        a, b = draw.choice(sorted(pairs))
         one, other = texts[a]["response"], texts[b]["response"]
         label = "a" if draw.random() < chance(one, other) else "b"
         found.append(

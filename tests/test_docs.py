@@ -117,3 +117,21 @@ def test_the_first_job_of_the_readme_runs(tmp_path: Path) -> None:
     ):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+SAMPLES = ROOT.parent / "shared" / "data"
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the shared samples are not here")
+def test_the_calibration_of_the_trust_page_is_as_printed(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "trust.md").read_text()
+    for name in ("llmbar_natural_pairs.jsonl", "llmbar_natural_verdicts.jsonl"):
+        (tmp_path / name).write_bytes((SAMPLES / name).read_bytes())
+    code = next(text for kind, text in BLOCK.findall(page) if kind == "python")
+    command = next(line for line in commands() if "calibrations/chatgpt" in line)
+    for arguments in (["-c", code], ["-c", "from pipelines.cli import main; main()", *command[1:]]):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert f"```\n{done.stdout}```" in page

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from judges.items import Item, collect
+from judges.items import FEWEST_PROMPTS, Item, collect
 from judges.planner import next_to_label
 from pipelines.calibration.config import CalibrateConfig
 from pipelines.calibration.examine import examine
@@ -122,14 +122,19 @@ def _check_met(config: CalibrateConfig, items: Sequence[Item], verdicts: Sequenc
 def _warnings(items: Sequence[Item], verdicts: Sequence[RecordedVerdict], inputs: _Inputs) -> list[str]:
     """What was left out or looks wrong, each with its count."""
     known = {pair.id for pair in inputs.pairs}
-    twice = Counter((item.cluster, item.pair.a.text, item.pair.b.text) for item in items)
+    twice = Counter((item.prompt, item.pair.a.text, item.pair.b.text) for item in items)
     counted = {
         "labelled pairs have no verdict at all": sum(not item.verdicts for item in items),
         "verdicts are on ids without a label": sum(verdict.id not in known for verdict in verdicts),
         "verdicts contradict their own p_a, which counts": sum(v.contradicts_itself for v in verdicts),
         "labelled pairs stand twice under other ids": sum(count - 1 for count in twice.values()),
     }
-    return [f"{count} {what}" for what, count in counted.items() if count]
+    prompts = len({item.prompt for item in items})
+    few = [
+        f"{len(items)} pairs of only {prompts} prompts: what is found holds for these prompts, not for others"
+    ]
+    told = [f"{count} {what}" for what, count in counted.items() if count]
+    return told + (few if prompts < min(FEWEST_PROMPTS, len(items)) else [])
 
 
 def _names(verdicts: Sequence[RecordedVerdict]) -> list[str]:
@@ -144,7 +149,7 @@ def _write_next(
     items = collect([LabelledPair(pair, ("tie",), (None,)) for pair in unlabelled], verdicts)
     usable = [(item, abs(item.margin)) for item in items if item.margin is not None]
     order = next_to_label(
-        [margin for _, margin in usable], [item.cluster for item, _ in usable], config.next, config.seed
+        [margin for _, margin in usable], [item.prompt for item, _ in usable], config.next, config.seed
     )
     rows = [
         {

@@ -15,15 +15,16 @@ _SHOWN = 5
 
 def against(found: Found, items: Sequence[Item]) -> str:
     """The items on which the calibrated judge is surest of the side that people did not prefer."""
-    told, usable = found["selective_items"], [item for item in items if item.margin is not None]
+    told, by_id = found["selective_items"], {item.pair.id: item for item in items}
     if found["cascade"] is not None:
         return how("Calibrate the judges of a cascade one by one to read their errors.")
     if told is None:
         return how("Too few labels decide between a and b.")
+    judged = zip(told["ids"], told["confidence"], told["correct"], strict=True)
     wrong = [
-        (sure, item)
-        for item, sure, correct in zip(usable, told["confidence"], told["correct"], strict=True)
-        if not correct and "tie" not in (item.human, item.verdict)
+        (sure, by_id[name])
+        for name, sure, correct in judged
+        if not correct and "tie" not in (by_id[name].human, by_id[name].verdict)
     ]
     if not wrong:
         return how("Nowhere: it is on the side of the majority wherever both decide.")

@@ -23,7 +23,7 @@ from judges.agreement import (
 from judges.bias import leanings, position, repeats, self_preference
 from judges.intervals import Array, Estimate, Statistic, bootstrap, weighted_mean
 from judges.items import Item
-from pipelines.calibration.probability import Fit, cascade, fit, hear, planner, selective, told
+from pipelines.calibration.probability import Fit, answers, cascade, fit, hear, planner, selective, told
 from pipelines.calibration.settings import Settings
 from prefgen.judgment import Verdict
 from prefgen.models import family_of_name
@@ -91,8 +91,7 @@ def _labelling(items: Sequence[Item], settings: Settings) -> tuple[Found, Sequen
             "selective_items": {
                 "target": settings.target,
                 "delta": settings.delta,
-                "confidence": fitted.confidence.tolist(),
-                "correct": fitted.correct.tolist(),
+                **answers(items, fitted),
             },
         }
     return found, decided if stacked else items, fitted

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from judges.intervals import clopper_pearson, clopper_pearson_upper
 from judges.selective import FEWEST, FIRST_SHARE
-from pipelines.calibration.words import Found, asked, corrections, honesty
+from pipelines.calibration.words import Found, corrections, honesty
 from pipelines.curves import Axes, below
 from pipelines.markup import beside, exactly, facts, figure, how, many, number, percent, signed, table, text
+from pipelines.signature import options
 
 _MOST_POINTS = 200
 _FEW_POINTS = 12
@@ -156,10 +157,7 @@ def _consequence(found: Found, calibration: Path) -> str:
     chosen, judge = found["selective"], found["judge"]
     asked_for = found["selective_items"] or found["cascade"]
     target = f"{asked_for['target']:g}" if asked_for else "TARGET"
-    models = asked(judge) or [("--judge", "MODEL")]
-    by = " ".join(f"{option} {shlex.quote(model)}" for option, model in models)
-    if judge.get("combine", "mean") != "mean":
-        by += f" --combine {judge['combine']}"
+    by = "--judge MODEL" if "names" in judge else " ".join(options(judge))
     command = (
         f"prefgen generate PROMPTS --policy MODEL {by} "
         f"--calibration {shlex.quote(str(calibration))} --target-precision {target} --out RUN"

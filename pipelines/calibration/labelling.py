@@ -14,7 +14,7 @@ from pipelines.console import Console
 from pipelines.generate_config import PairingConfig
 from pipelines.outcome import Later, Pairing
 from pipelines.signature import differences
-from prefgen.errors import InputError
+from prefgen.errors import InputError, UsageError
 from prefgen.messages import Json
 from prefgen.pairing import PairingRule
 from prefgen.verdicts import Weighing
@@ -33,6 +33,11 @@ def pairing_of(
         return Pairing(config.rule, config.kto_labels, weighing), None
     calibration = read_calibration(config.calibration)
     _check_same_judge(config, calibration, judged_by, console)
+    if judged_by.get("judging") == "listwise":
+        raise UsageError(
+            "--calibration does not go with --judging listwise: it is made of two responses at a time, and "
+            "what a judge says of two in a longer list is another question"
+        )
     try:
         stages = calibration.stages(config.target_precision)
     except ValueError as error:

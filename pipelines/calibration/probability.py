@@ -29,7 +29,7 @@ from judges.calibration import (
 )
 from judges.cascade import Reached, kept, select_cascade
 from judges.intervals import Array, clopper_pearson_upper
-from judges.items import Item
+from judges.items import Item, one_a_cluster
 from judges.planner import labels_for_target, labels_for_width
 from judges.reliability import (
     brier,
@@ -62,12 +62,14 @@ class Heard:
 @dataclass(frozen=True, slots=True)
 class Fit:
     """A map, the `trials` it won, and on each item the confidence in the judge's label, shape (n,), and
-    whether people agree with it."""
+    whether people agree with it. `tested`: the items a threshold is tested on, one of each prompt, since
+    labels of one prompt are not independent."""
 
     map: CalibrationMap
     trials: Mapping[MapKind, Trial]
     confidence: Array
     correct: Mask
+    tested: Mask
 
     @property
     def log_odds(self) -> Array:
@@ -142,7 +144,7 @@ def fit(items: Sequence[Item], heard: Heard, settings: Settings) -> Fit | None:
     if kind == "temperature" and heard.weights is None:
         t = fitted.log_odds(data.margin, style)
     right = np.where(t > 0, data.human == 1, data.human == 0) & (t != 0)
-    return Fit(fitted, trials, fitted.agreement(np.abs(t)), right)
+    return Fit(fitted, trials, fitted.agreement(np.abs(t)), right, np.array(one_a_cluster(items)))
 
 
 def _kinds(settings: Settings, data: Labelled) -> list[MapKind]:
@@ -189,7 +191,8 @@ def _trial(trial: Trial) -> dict[str, float]:
 
 
 def selective(fit: Fit, settings: Settings) -> Selection | None:
-    return select(fit.confidence, fit.correct, target=settings.target, delta=settings.delta)
+    confidence, correct = fit.confidence[fit.tested], fit.correct[fit.tested]
+    return select(confidence, correct, target=settings.target, delta=settings.delta)
 
 
 def cascade(items: Sequence[Item], settings: Settings) -> tuple[Found | None, list[Item]]:
@@ -200,16 +203,19 @@ def cascade(items: Sequence[Item], settings: Settings) -> tuple[Found | None, li
     stages = [(name, told) for name, told in fits.items() if told is not None]
     if not stages:
         return None, list(items)
+    tested = stages[0][1].tested
     confidence = np.array([told.confidence for _, told in stages]).T
     correct = np.array([told.correct for _, told in stages]).T
-    reached = select_cascade(confidence, correct, target=settings.target, delta=settings.delta)
-    shown = [_stage(name, told, stage) for (name, told), stage in zip(stages, reached, strict=True)]
+    reached = select_cascade(
+        confidence[tested], correct[tested], target=settings.target, delta=settings.delta
+    )
+    shown = [_stage(items, name, told, stage) for (name, told), stage in zip(stages, reached, strict=True)]
     n_kept, n_errors = kept(reached)
     overall = {
         "target": settings.target,
         "delta": settings.delta,
         "threshold": None,
-        "coverage": n_kept / len(items),
+        "coverage": n_kept / int(tested.sum()),
         "n_kept": n_kept,
         "n_errors": n_errors,
         "upper_bound": clopper_pearson_upper(n_errors, n_kept, settings.delta),
@@ -225,15 +231,23 @@ def cascade(items: Sequence[Item], settings: Settings) -> tuple[Found | None, li
     }, decided
 
 
-def _stage(name: str, told: Fit, stage: Reached) -> Found:
+def _stage(items: Sequence[Item], name: str, told: Fit, stage: Reached) -> Found:
     return {
         "judge": name,
         "n_reached": stage.n,
         "agreement": float(told.correct.mean()),
         "selective": None if stage.selection is None else stage.selection.as_json(),
         "map": told.map.model_dump(mode="json"),
-        "confidence": told.confidence.tolist(),
-        "correct": told.correct.tolist(),
+        **answers(items, told),
+    }
+
+
+def answers(items: Sequence[Item], fit: Fit) -> Found:
+    """What a threshold for another target is found from."""
+    return {
+        "ids": [item.pair.id for item, tested in zip(items, fit.tested, strict=True) if tested],
+        "confidence": fit.confidence[fit.tested].tolist(),
+        "correct": fit.correct[fit.tested].tolist(),
     }
 
 
@@ -262,7 +276,7 @@ def planner(n: int, settings: Settings, agreement: float, fit: Fit | None) -> Fo
 def _labels_to_earn(fit: Fit, settings: Settings) -> int | None:
     """The fewest labels under which some share of the most confident would earn the target, if it goes on
     being right as often as here; None where no share does."""
-    ranked = fit.correct[np.argsort(-fit.confidence, kind="stable")]
+    ranked = fit.correct[fit.tested][np.argsort(-fit.confidence[fit.tested], kind="stable")]
     options = []
     for share in _SHARES:
         top = ranked[: max(1, round(share * len(ranked)))]

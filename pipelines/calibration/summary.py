@@ -23,6 +23,12 @@ def calibration_summary(out: Path, found: dict[str, Any]) -> str:
             f"calibration error {raw}{told['ece_calibrated']:.3f} (noise {told['ece_noise_floor']:.3f}), "
             f"map: {told['map']['kind']}, T = {told['map']['temperature']:.2f}"
         )
+    if found["probability"] is not None and (found["principles"] or found["jurors"]):
+        used = found["probability"]["maps"][found["probability"]["map"]["kind"]]
+        lines.append(
+            f"right where people decide: {used['accuracy']:.0%} with weights fitted to these labels "
+            f"(cross-fitted), {_interval(found['agreement_no_ties'], 100)}% without"
+        )
     for stage in (found["cascade"] or {}).get("stages", []):
         kept = stage["selective"]["n_kept"] if stage["selective"] else 0
         lines.append(f"{stage['judge']}: {stage['n_reached']} labels reach it, it keeps {kept}")

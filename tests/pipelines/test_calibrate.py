@@ -101,6 +101,35 @@ def test_several_annotators(tmp_path: Path, prefgen: Runner) -> None:
     assert found["agreement"]["value"] == 1.0
 
 
+def test_the_threshold_is_tested_on_one_pair_of_each_prompt(tmp_path: Path, prefgen: Runner) -> None:
+    """Forty prompts of five pairs each, which the judge gets all right or all wrong."""
+    told = write(
+        tmp_path / "l.jsonl",
+        (
+            {"id": n, **LABEL, "prompt": f"Question {n // 5}?", "label": "b" if n // 5 % 8 == 0 else "a"}
+            for n in range(200)
+        ),
+    )
+    verdicts = write(tmp_path / "v.jsonl", ({"id": n, "verdict": "a", "p_a": 0.9} for n in range(200)))
+    found = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json").result
+    assert len(found["selective_items"]["correct"]) == 40
+    assert sum(found["selective_items"]["correct"]) == 35
+    assert found["selective"] is None
+    low, high = found["agreement"]["ci"]
+    assert high - low > 0.15  # As of 40 observations, not of 200.
+
+
+def test_pairs_of_one_prompt_have_intervals_and_a_warning(tmp_path: Path, prefgen: Runner) -> None:
+    told = write(
+        tmp_path / "l.jsonl", ({"id": n, **LABEL, "label": "a" if n % 4 else "b"} for n in range(60))
+    )
+    verdicts = write(tmp_path / "v.jsonl", ({"id": n, "verdict": "a"} for n in range(60)))
+    ran = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json")
+    low, high = ran.result["agreement"]["ci"]
+    assert low < 0.7 < 0.8 < high
+    assert "60 pairs of only 1 prompts" in ran.err
+
+
 def test_a_judge_that_favours_its_own_family(tmp_path: Path, prefgen: Runner) -> None:
     """gpt wrote every a. Where people prefer a the judge agrees on 2 of 2, where they prefer b on 1 of 2."""
     given = ["a", "a", "b", "b"]
@@ -174,8 +203,8 @@ def test_llmbar_natural_as_published(judge: str, tmp_path: Path, prefgen: Runner
 @pytest.fixture
 def calibrated(tmp_path: Path, prefgen: Runner) -> Path:
     """A folder with prompts, a run on half of them and the calibration of its judge."""
-    some_prompts(tmp_path / "first.jsonl", 100)
-    ran = prefgen("generate", tmp_path / "first.jsonl", *FAKES, "--n", 4, "--out", tmp_path / "first")
+    some_prompts(tmp_path / "first.jsonl", 450)
+    ran = prefgen("generate", tmp_path / "first.jsonl", *FAKES, "--n", 3, "--out", tmp_path / "first")
     assert ran.code == 0, ran.err
     told = simulated_labels(tmp_path / "labels.jsonl", tmp_path / "first", 400)
     ran = prefgen("calibrate", told, "--judge", "scripted/judge", "--out", tmp_path / "c")

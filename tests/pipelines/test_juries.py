@@ -17,7 +17,7 @@ TWO = ("--judge", "scripted/hasty", "--judge", "scripted/judge")
 @pytest.fixture
 def labelled(tmp_path: Path, prefgen: Runner) -> Path:
     """A folder with prompts, and labels of pairs of their responses."""
-    prompts = some_prompts(tmp_path / "p.jsonl", 120)
+    prompts = some_prompts(tmp_path / "p.jsonl", 500)
     ran = prefgen("generate", prompts, *WRITER, "--judge", "scripted/judge", "--out", tmp_path / "run")
     assert ran.code == 0, ran.err
     simulated_labels(tmp_path / "l.jsonl", tmp_path / "run", 500)
@@ -59,7 +59,10 @@ def test_stacking_finds_the_better_judge(labelled: Path, prefgen: Runner) -> Non
     stacked = prefgen(*command, "--combine", "stacked", "--out", labelled / "stacked").result
     weights = {name: told["weight"] for name, told in stacked["jurors"].items()}
     assert weights["scripted/judge"] > 3 * weights["scripted/hasty"]
-    assert stacked["agreement"]["value"] > plain["agreement"]["value"]
+    assert (
+        stacked["probability"]["maps"]["temperature"]["log_loss"]
+        < (plain["probability"]["maps"]["temperature"]["log_loss"])
+    )
     ran = prefgen(
         "generate", labelled / "p.jsonl", *WRITER, *TWO, "--combine", "stacked", "--out", labelled / "s",
         "--calibration", labelled / "stacked" / "calibration.json", "--target-precision", 0.8, "--json",
