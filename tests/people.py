@@ -6,7 +6,17 @@ import math
 import random
 from pathlib import Path
 
-from running import rows, write_prompts
+from running import FAKES, process, rows, some_prompts, write_prompts
+
+
+def labelled_run(folder: Path, prompts: int) -> Path:
+    """`p.jsonl`, a `run` of scripted models on it, and `l.jsonl`: labels of one pair of each prompt."""
+    some_prompts(folder / "p.jsonl", prompts)
+    ledger = {"PREFGEN_LEDGER": str(folder / "ledger.sqlite")}
+    done = process("generate", folder / "p.jsonl", *FAKES, "--n", 4, "--out", folder / "run", env=ledger)
+    assert done.code == 0, done.err
+    simulated_labels(folder / "l.jsonl", folder / "run", prompts)
+    return folder
 
 
 def simulated_labels(path: Path, run: Path, count: int) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from people import chance, simulated_labels
-from running import FAKES, Runner, rows, some_prompts, write_prompts
+from people import chance, labelled_run
+from running import FAKES, Runner, process, rows, some_prompts, write_prompts
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data"
 LABEL = {"prompt": "Q?", "response_a": "one", "response_b": "three"}
@@ -200,16 +200,14 @@ def test_llmbar_natural_as_published(judge: str, tmp_path: Path, prefgen: Runner
         assert found["position"]["first_slot_rate"] == pytest.approx(first, abs=0.005)
 
 
-@pytest.fixture
-def calibrated(tmp_path: Path, prefgen: Runner) -> Path:
-    """A folder with prompts, a run on half of them and the calibration of its judge."""
-    some_prompts(tmp_path / "first.jsonl", 450)
-    ran = prefgen("generate", tmp_path / "first.jsonl", *FAKES, "--n", 3, "--out", tmp_path / "first")
-    assert ran.code == 0, ran.err
-    told = simulated_labels(tmp_path / "labels.jsonl", tmp_path / "first", 400)
-    ran = prefgen("calibrate", told, "--judge", "scripted/judge", "--out", tmp_path / "c")
-    assert ran.code == 0, ran.err
-    return tmp_path
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with prompts, a run on them, labels of its pairs, and in `c` the calibration of its judge."""
+    folder = labelled_run(tmp_path_factory.mktemp("calibrated"), 450)
+    env = {"PREFGEN_LEDGER": str(folder / "ledger.sqlite")}
+    told = ("calibrate", folder / "l.jsonl", "--judge", "scripted/judge", "--out", folder / "c")
+    assert process(*told, env=env).code == 0
+    return folder
 
 
 def test_generate_keeps_what_earns_the_precision(calibrated: Path, prefgen: Runner) -> None:
@@ -240,7 +238,7 @@ def test_generate_keeps_what_earns_the_precision(calibrated: Path, prefgen: Runn
 
 def test_pair_labels_a_stored_run_by_a_calibration(calibrated: Path, prefgen: Runner) -> None:
     options = ("--calibration", calibrated / "c" / "calibration.json")
-    ran = prefgen("pair", calibrated / "first", *options, "--out", calibrated / "paired", "--json")
+    ran = prefgen("pair", calibrated / "run", *options, "--out", calibrated / "paired", "--json")
     assert ran.code == 0, ran.err
     assert 0.75 <= ran.result["expected_label_precision"] < 1
     assert ran.result["calibration"]["stages"][0]["selective"] is None
@@ -249,11 +247,11 @@ def test_pair_labels_a_stored_run_by_a_calibration(calibrated: Path, prefgen: Ru
 
 
 def test_nothing_is_paid_for_what_cannot_be_earned(calibrated: Path, prefgen: Runner) -> None:
-    few = [json.loads(line) for line in (calibrated / "labels.jsonl").read_text().splitlines()[:25]]
+    few = [json.loads(line) for line in (calibrated / "l.jsonl").read_text().splitlines()[:25]]
     told = write(calibrated / "few.jsonl", few)
     assert prefgen("calibrate", told, "--judge", "scripted/judge", "--out", calibrated / "few").code == 0
     ran = prefgen(
-        "generate", calibrated / "first.jsonl", *FAKES, "--out", calibrated / "none",
+        "generate", calibrated / "p.jsonl", *FAKES, "--out", calibrated / "none",
         "--calibration", calibrated / "few" / "calibration.json", "--target-precision", 0.9,
     )  # fmt: skip
     assert ran.code == 3
@@ -264,7 +262,7 @@ def test_nothing_is_paid_for_what_cannot_be_earned(calibrated: Path, prefgen: Ru
 
 def test_a_calibration_is_of_one_judge_asked_in_one_way(calibrated: Path, prefgen: Runner) -> None:
     ran = prefgen(
-        "generate", calibrated / "first.jsonl", *FAKES, "--constitution", "support-tone",
+        "generate", calibrated / "p.jsonl", *FAKES, "--constitution", "support-tone",
         "--calibration", calibrated / "c" / "calibration.json", "--out", calibrated / "other",
     )  # fmt: skip
     assert ran.code == 2
@@ -274,12 +272,12 @@ def test_a_calibration_is_of_one_judge_asked_in_one_way(calibrated: Path, prefge
 
 def test_repeats_ask_anew_and_tell_how_steady_the_judge_is(calibrated: Path, prefgen: Runner) -> None:
     ran = prefgen(
-        "calibrate", calibrated / "labels.jsonl", "--judge", "scripted/judge", "--repeats", 3,
+        "calibrate", calibrated / "l.jsonl", "--judge", "scripted/judge", "--repeats", 3,
         "--out", calibrated / "r", "--json",
     )  # fmt: skip
-    assert ran.result["repeats"]["n_questions"] == 800
+    assert ran.result["repeats"]["n_questions"] == 900
     assert ran.result["repeats"]["agreement"]["value"] == 1.0
-    assert len((calibrated / "r" / "verdicts.jsonl").read_text().splitlines()) == 3 * 800
+    assert len((calibrated / "r" / "verdicts.jsonl").read_text().splitlines()) == 3 * 900
 
 
 def test_pairs_to_label_next(calibrated: Path, prefgen: Runner) -> None:
@@ -288,7 +286,7 @@ def test_pairs_to_label_next(calibrated: Path, prefgen: Runner) -> None:
         for n in range(1, 40)
     ]
     ran = prefgen(
-        "calibrate", calibrated / "labels.jsonl", "--judge", "scripted/judge", "--out", calibrated / "n",
+        "calibrate", calibrated / "l.jsonl", "--judge", "scripted/judge", "--out", calibrated / "n",
         "--unlabelled", write(calibrated / "u.jsonl", unlabelled), "--next", 10, "--json",
     )  # fmt: skip
     assert ran.code == 0, ran.err
@@ -300,15 +298,15 @@ def test_pairs_to_label_next(calibrated: Path, prefgen: Runner) -> None:
 
 def test_principles_are_weighed_by_what_people_follow(calibrated: Path, prefgen: Runner) -> None:
     ran = prefgen(
-        "calibrate", calibrated / "labels.jsonl", "--judge", "scripted/judge", "--judging", "pointwise",
-        "--out", calibrated / "p", "--json",
+        "calibrate", calibrated / "l.jsonl", "--judge", "scripted/judge", "--judging", "pointwise",
+        "--out", calibrated / "pointwise", "--json",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     weights = [told["weight"] for told in ran.result["principles"].values()]
     assert sum(weights) == pytest.approx(1)
     again = prefgen(
-        "generate", calibrated / "first.jsonl", *FAKES, "--judging", "pointwise", "--out", calibrated / "pp",
-        "--calibration", calibrated / "p" / "calibration.json", "--json",
+        "generate", calibrated / "p.jsonl", *FAKES, "--judging", "pointwise", "--out", calibrated / "pp",
+        "--calibration", calibrated / "pointwise" / "calibration.json", "--json",
     )  # fmt: skip
     assert again.code == 0, again.err
     assert again.result["weighing"]["principles"] == {

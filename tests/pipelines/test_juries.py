@@ -7,21 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from people import chance, simulated_labels
+from people import chance, labelled_run
 from running import Runner, rows, some_prompts
 
 WRITER = ("--policy", "scripted/writer", "--n", 4)
 TWO = ("--judge", "scripted/hasty", "--judge", "scripted/judge")
 
 
-@pytest.fixture
-def labelled(tmp_path: Path, prefgen: Runner) -> Path:
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with prompts, and labels of pairs of their responses."""
-    prompts = some_prompts(tmp_path / "p.jsonl", 500)
-    ran = prefgen("generate", prompts, *WRITER, "--judge", "scripted/judge", "--out", tmp_path / "run")
-    assert ran.code == 0, ran.err
-    simulated_labels(tmp_path / "l.jsonl", tmp_path / "run", 500)
-    return tmp_path
+    return labelled_run(tmp_path_factory.mktemp("juries"), 500)
 
 
 def test_a_jury_is_recorded_judge_by_judge(tmp_path: Path, prefgen: Runner) -> None:
@@ -146,9 +142,9 @@ def test_wrong_combinations(options: list[Any], words: list[str], tmp_path: Path
 
 
 def test_a_calibration_of_other_judges_or_another_way_is_refused(labelled: Path, prefgen: Runner) -> None:
-    ran = prefgen("calibrate", labelled / "l.jsonl", *TWO, "--combine", "cascade", "--out", labelled / "c")
+    ran = prefgen("calibrate", labelled / "l.jsonl", *TWO, "--combine", "cascade", "--out", labelled / "c9")
     assert ran.code == 0, ran.err
-    options = ("--calibration", labelled / "c" / "calibration.json", "--out", labelled / "x")
+    options = ("--calibration", labelled / "c9" / "calibration.json", "--out", labelled / "x")
     ran = prefgen("generate", labelled / "p.jsonl", *WRITER, *TWO, *options)
     assert ran.code == 2
     assert "combine 'mean', calibrated 'cascade'" in ran.err
