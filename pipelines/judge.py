@@ -16,6 +16,7 @@ from pipelines.generate_config import JudgeConfig
 from pipelines.judging import check_judging, make_judge, roles_of
 from prefgen.comparison import Order
 from prefgen.errors import GateError
+from prefgen.files import write_whole
 from prefgen.judgment import JudgeFailure, JudgeResult, sigmoid
 from prefgen.labels import Pair, read_pairs
 from prefgen.ledger import Ledger, default_path
@@ -102,10 +103,5 @@ async def judge_file(config: JudgeConfig, console: Console, *, overwrite: bool =
 
 
 def write_verdicts(judge: Judge, judged: Iterable[JudgedPair], out: Path) -> None:
-    """Whole or not at all."""
-    part = out.with_name(out.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        for item in judged:
-            for row in verdict_rows(judge, item):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    part.replace(out)
+    rows = (row for item in judged for row in verdict_rows(judge, item))
+    write_whole(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

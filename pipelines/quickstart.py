@@ -33,6 +33,7 @@ from prefgen.assets import asset
 from prefgen.candidate import Candidate
 from prefgen.completion import Sampling
 from prefgen.errors import RunDirectoryError
+from prefgen.files import write_json
 from prefgen.labels import read_labels
 from prefgen.ledger import Ledger
 from prefgen.prompt import Prompt, read_prompts
@@ -213,12 +214,6 @@ def rubric_result(
 
 def _score(prompt: Prompt, candidate: Candidate) -> rubric.RubricScore:
     return rubric.score(cast("dict[str, str]", prompt.columns), candidate.text)
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def write_samples(path: Path, prompts: Sequence[Prompt], answers: Sequence[Answers]) -> None:

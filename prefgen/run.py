@@ -18,6 +18,7 @@ from typing import IO, Any
 import yaml
 
 from prefgen.errors import InputError, RunDirectoryError, UsageError
+from prefgen.files import write_json, write_whole
 from prefgen.yamlfile import read_yaml
 
 OWNED = (
@@ -205,18 +206,7 @@ class RunDirectory:
         self.write_json("state.json", {"attempt": self.attempt + 1})
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json(self.path / name, value)
 
     def write_text(self, name: str, text: str) -> None:
-        """Whole or not at all."""
-        target = self.path / name
-        part = target.with_name(target.name + ".part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8")
-            part.replace(target)
-        except OSError as error:
-            raise RunDirectoryError(
-                f"{target}: cannot be written ({error.strerror}); free disk space, then run the same "
-                "command with --resume"
-            ) from error
+        write_whole(self.path / name, text)

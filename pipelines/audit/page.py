@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Mapping, Sequence
-from string import Template
 from typing import Any
 
-from pipelines.markup import beside, clipped, facts, many, number, percent, signed, table, text
+from pipelines.markup import beside, clipped, facts, how, many, number, percent, signed, table, text
+from pipelines.page import page, section
 from prefgen.run import RunDirectory
 
-_TEMPLATES = importlib.resources.files("pipelines") / "templates"
 _KINDS = {
     "markdown": "a list with bold words, against the same in plain words",
     "padding": "everything said twice, against once",
@@ -29,20 +27,17 @@ def write_page(folder: RunDirectory, found: Found) -> None:
         "Balance": _balance(found["balance"]),
         "What the judge makes of form": _probes(found["probes"]),
     }
-    shown = "".join(f"<section><h2>{title}</h2>{body}</section>" for title, body in sections.items())
-    page = Template(_read("audit.html")).substitute(
-        title=f"{many(found['n_pairs'], 'preference pair')} looked at",
-        style=_read("report.css"),
-        lead=f"What stands out in the pairs of {text(found['run'])}, before they are trained on.",
-        warnings=_warnings(found["warnings"]),
-        sections=shown,
-        version=text(found["prefgen_version"]),
+    folder.write_text(
+        "audit.html",
+        page(
+            "prefgen audit",
+            f"{many(found['n_pairs'], 'preference pair')} looked at",
+            f"What stands out in the pairs of {text(found['run'])}, before they are trained on.",
+            _warnings(found["warnings"]),
+            (section(title, body) for title, body in sections.items()),
+            "audit.json has the same numbers, suspicious.jsonl every suspicious pair in full.",
+        ),
     )
-    folder.write_text("audit.html", page)
-
-
-def _read(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _warnings(warnings: Sequence[str]) -> str:
@@ -53,10 +48,6 @@ def _warnings(warnings: Sequence[str]) -> str:
 
 def _none(why: str) -> str:
     return f'<p class="none">{why}</p>'
-
-
-def _how(words: str) -> str:
-    return f'<p class="how">{words}</p>'
 
 
 def _between(told: Found | None, places: int = 2) -> str:
@@ -85,18 +76,18 @@ def _surface(surface: Found | None) -> str:
         for name, effect in surface["effects"].items()
     ]
     head = ("", "chosen, mean", "rejected, mean", "Cohen’s d", "chosen has more")
-    how = (
+    words = (
         "Length is in characters, the others are counts. Cohen’s d: 0.2 is small, 0.5 medium, 0.8 large; in "
         "brackets, 95% intervals over prompts. The last column leaves out pairs that are equal in it."
     )
-    return table("Chosen and rejected", head, rows) + _how(how) + _alone(surface["alone"])
+    return table("Chosen and rejected", head, rows) + how(words) + _alone(surface["alone"])
 
 
 def _alone(alone: Found | None) -> str:
     if alone is None:
-        return _how("Too few prompts to say how well form alone tells chosen from rejected.")
+        return how("Too few prompts to say how well form alone tells chosen from rejected.")
     agreement = alone["agreement"]
-    return _how(
+    return how(
         f"From these five alone a model tells chosen from rejected on prompts it has not seen with an AUC of "
         f"{alone['auc']:.2f} (0.5 is chance), and is right on "
         f"{_shares(agreement['value'], agreement['ci'])} of the pairs."
@@ -113,12 +104,12 @@ def _noise(noise: Found | None) -> str:
         f"(AUC {noise['auc']:.2f})."
     )
     if not noise["learnable"]:
-        return _how(f"{seen} That is too little to call any label wrong, so none is.")
+        return how(f"{seen} That is too little to call any label wrong, so none is.")
     listed = (
         f"{seen} {many(noise['flagged'], 'label')}, {percent(noise['flagged_share'])} of all, look wrong to "
         "it; the most suspicious stand below."
     )
-    return _how(listed) + "".join(map(_article, noise["most_suspicious"]))
+    return how(listed) + "".join(map(_article, noise["most_suspicious"]))
 
 
 def _article(row: Found) -> str:
@@ -139,7 +130,7 @@ def _contamination(files: Found | None) -> str:
         [text(file), f"{told['n_items']:,}", f"{told['contaminated']:,}", percent(told["share"])]
         for file, told in files.items()
     ]
-    how = (
+    words = (
         "A question counts as found where it shares eight words in a row, and more than half of its words in "
         "runs of four, with one text of the run; questions of fewer than eight words must be equal."
     )
@@ -149,7 +140,7 @@ def _contamination(files: Found | None) -> str:
         for item in told["items"][:10]
     ]
     found = table("Questions found", ("question", "found in", "most shared"), items) if items else ""
-    return table("Evaluations", ("file", "questions", "found", "share"), rows) + _how(how) + found
+    return table("Evaluations", ("file", "questions", "found", "share"), rows) + how(words) + found
 
 
 def _duplicates(found: Found) -> str:
@@ -217,8 +208,8 @@ def _probes(probes: Found | None) -> str:
     if not rows:
         return _none("No response of the run has three sentences and no code, which the variants need.")
     head = ("variant", "decided", "variant preferred", "failed")
-    how = (
+    words = (
         "Exact 95% intervals; without a liking for form the first is near 50% and the second not above it. "
         "Each comparison was asked as the judging options say, by default in both orders."
     )
-    return table(f"Judged by {text(probes['judge'])}", head, rows) + _how(how)
+    return table(f"Judged by {text(probes['judge'])}", head, rows) + how(words)

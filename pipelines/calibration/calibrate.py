@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from judges.items import FEWEST_PROMPTS, Item, collect
@@ -20,6 +19,7 @@ from pipelines.judge import judge_pairs, write_verdicts
 from pipelines.judging import check_judging, make_judge, roles_of
 from pipelines.signature import signature
 from prefgen.errors import GateError, InputError
+from prefgen.files import write_json, write_whole
 from prefgen.labels import LabelledPair, Pair, read_labels, read_pairs
 from prefgen.ledger import Ledger, default_path
 from prefgen.messages import as_dicts
@@ -70,7 +70,7 @@ async def calibrate(config: CalibrateConfig, console: Console, *, overwrite: boo
     if inputs.unlabelled:
         found["planner"]["next"] = _write_next(config, inputs.unlabelled, verdicts)
     write_page(config.out / PAGE, found, items)
-    _write(config.out / CALIBRATION, json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(config.out / CALIBRATION, found)
     return found
 
 
@@ -84,7 +84,6 @@ def _read(config: CalibrateConfig) -> _Inputs:
 
 async def _verdicts(config: CalibrateConfig, inputs: _Inputs, console: Console) -> list[RecordedVerdict]:
     """Read, or asked for and then read from the file that the answers were written to."""
-    config.out.mkdir(parents=True, exist_ok=True)
     if config.verdicts is not None:
         return read_verdicts(config.verdicts)
     check_judging(config)
@@ -160,12 +159,5 @@ def _write_next(
         }
         for pair in (usable[index][0].pair for index in order)
     ]
-    _write(config.out / NEXT, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_whole(config.out / NEXT, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return {"file": NEXT, "n": len(rows), "of": len(unlabelled), "without_verdict": len(items) - len(usable)}
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

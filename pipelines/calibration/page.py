@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
-import prefgen
 from judges.agreement import VERDICTS
 from judges.items import Item
 from pipelines.calibration.bias import bias
@@ -27,34 +24,33 @@ from pipelines.calibration.words import (
     value_of,
 )
 from pipelines.markup import beside, facts, how, many, percent, table, text
+from pipelines.page import page, section
+from prefgen.files import write_whole
 
-_TEMPLATES = importlib.resources.files("pipelines") / "templates"
 _MOST_KAPPAS = 12
 _NAMES = {"a": "response a", "b": "response b", "tie": "tie"}
 
 
 def write_page(path: Path, found: Found, items: Sequence[Item]) -> None:
     """Writes the page. `found`: what becomes calibration.json; `items`: what it was measured on."""
-    page = Template(_read("calibration.html")).substitute(
-        title=text(headline(found)),
-        style=_read("report.css"),
-        lead=_lead(found),
-        numbers=_numbers(found),
-        watch=_watch(found),
-        agreement=_agreement(found, items),
-        probability=probability(found),
-        kept=kept(found, path.with_name("calibration.json")),
-        bias=bias(found),
-        principles=_principles(found["principles"]) + _jurors(found["jurors"]),
-        against=against(found, items),
-        plan=_list(plan(found)),
-        version=text(prefgen.__version__),
+    whole = page(
+        "prefgen calibration",
+        text(headline(found)),
+        _lead(found),
+        _numbers(found),
+        (
+            section("What to watch", _watch(found)),
+            section("Does it agree with people?", _agreement(found, items)),
+            section("Are its probabilities honest?", probability(found)),
+            section("How much may be kept?", kept(found, path.with_name("calibration.json"))),
+            section("What moves it besides quality?", bias(found)),
+            _principles(found["principles"]) + _jurors(found["jurors"]),
+            section("Where it is surest and people say otherwise", against(found, items)),
+            section("More labels", _list(plan(found))),
+        ),
+        "A calibration holds for prompts and responses like the labelled ones: label some of every new kind.",
     )
-    path.write_text(page, encoding="utf-8")
-
-
-def _read(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
+    write_whole(path, whole)
 
 
 def _list(sentences: Iterable[str]) -> str:
@@ -148,7 +144,7 @@ def _principles(principles: Mapping[str, Any] | None) -> str:
         "How often each principle alone names the side that people prefer, and its weight in the verdict, "
         "fitted on these labels from equal shares. A weight of 0 says that the others do without it."
     )
-    return f"<section><h2>Which principles earn their place?</h2>{told}{said}</section>"
+    return section("Which principles earn their place?", told + said)
 
 
 def _jurors(jurors: Mapping[str, Any] | None) -> str:
@@ -160,4 +156,4 @@ def _jurors(jurors: Mapping[str, Any] | None) -> str:
     said = how(
         "How often each judge alone names the side that people prefer, and what its log-odds count for."
     )
-    return f"<section><h2>Which judges carry the jury?</h2>{told}{said}</section>"
+    return section("Which judges carry the jury?", told + said)

@@ -128,8 +128,7 @@ def position(position: Position) -> str:
             f" {many(lean.n, 'question')} asked in both orders: the mean of the two is what counts, which "
             "cancels the lean (its mean ± one standard deviation is shown)."
         )
-    title = "Does the position of a response matter?"
-    return f'<section><h2>{title}</h2>{facts(told)}<p class="how">{how}</p></section>'
+    return f'{facts(told)}<p class="how">{how}</p>'
 
 
 def _lean(lean: Moments) -> str:

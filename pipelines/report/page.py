@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from pipelines.markup import beside, exactly, facts, many, number, percent, signed, table, text
+from pipelines.page import page, section
 from pipelines.report.figures import clarity, examples, lengths, position, scores
 from pipelines.report.findings import Findings, Planted, find
 from prefgen.run import RunDirectory
 
-_TEMPLATES = importlib.resources.files("pipelines") / "templates"
 _LOST = {
     "duplicates": "with the same text as another",
     "contaminated": "left out: they hold an evaluation question",
@@ -50,26 +48,26 @@ _TIMINGS = {"start_models": "starting the models", "sample_and_judge": "writing 
 def write_report(run: RunDirectory, manifest: Mapping[str, Any]) -> None:
     """Writes `report.html` of a run whose tables are published."""
     findings, counts = find(run, manifest), manifest["counts"]
-    page = Template(_read("report.html")).substitute(
-        title=f"{many(counts['pairs'], 'preference pair')} from {many(counts['prompts'], 'prompt')}",
-        style=_read("report.css"),
-        lead=_lead(manifest),
-        numbers=_numbers(manifest),
-        flow=_flow(findings, manifest),
-        clarity=clarity(findings, manifest["config"]),
-        lengths=lengths(findings),
-        scores=scores(findings, manifest["config"]),
-        position=position(findings.position),
-        checks=_planted(findings) + _failures(counts),
-        examples=examples(findings),
-        making=_making(findings, manifest),
-        version=text(manifest["prefgen_version"]),
+    run.write_text(
+        "report.html",
+        page(
+            "prefgen report",
+            f"{many(counts['pairs'], 'preference pair')} from {many(counts['prompts'], 'prompt')}",
+            _lead(manifest),
+            _numbers(manifest),
+            (
+                section("From prompts to pairs", _flow(findings, manifest)),
+                section("How clear the preferences are", clarity(findings, manifest["config"])),
+                section("Is the longer response the better one?", lengths(findings)),
+                section("Scores", scores(findings, manifest["config"])),
+                section("Does the position of a response matter?", position(findings.position)),
+                section("Checks", _planted(findings) + _failures(counts)),
+                section("Examples", examples(findings)),
+                section("How it was made", _making(findings, manifest)),
+            ),
+            "The labels are a model’s opinion: look at the examples before you train.",
+        ),
     )
-    run.write_text("report.html", page)
-
-
-def _read(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _lead(manifest: Mapping[str, Any]) -> str:
