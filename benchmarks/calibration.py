@@ -71,7 +71,7 @@ def draws(n: int, target: float, truth: Truth, count: int) -> Iterator[tuple[flo
         if found is None:
             yield 0.0, np.nan, np.nan
             continue
-        least = fitted.margin_at(found.threshold)
+        least = float(np.abs(margin)[sure >= found.threshold].min())
         above = truth.margin[truth.margin >= least]
         expected = fitted.agreement(above / fitted.temperature).mean()
         yield found.coverage, truth.above(least), float(expected)

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from judges.intervals import Array
 from judges.win_rate import logistic_fit
@@ -67,13 +68,23 @@ class CalibrationMap(BaseModel):
     lines. `tie`: nu.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: MapKind
     temperature: float = Field(gt=0)
     style: Mapping[str, tuple[float, float]] = Field(default_factory=dict)
     steps: tuple[tuple[float, float], ...] = ()
     tie: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not self.style.keys() <= set(STYLE) or any(sd <= 0 for _, sd in self.style.values()):
+            raise ValueError(f"style takes {', '.join(STYLE)}, each with a standard deviation above 0")
+        if self.kind == "isotonic" and not self.steps:
+            raise ValueError("an isotonic map without steps")
+        if any(b[0] <= a[0] or b[1] < a[1] for a, b in pairwise(self.steps)):
+            raise ValueError("steps must rise")
+        return self
 
     def log_odds(self, margin: Array, style: Array) -> Array:
         """t, shape (n,): calibrated log-odds that people prefer a, among those who decide."""
@@ -95,20 +106,6 @@ class CalibrationMap(BaseModel):
     def probability(self, margin: float, better: Candidate, worse: Candidate) -> float:
         style = style_difference(better.text, worse.text) if self.style else [0.0] * len(STYLE)
         return float(self.agreement(self.log_odds(np.array([margin]), np.array([style])))[0])
-
-    def margin_at(self, probability: float) -> float:
-        """By bisection; infinite where no margin up to a thousand reaches the probability."""
-        low, high, flat = 0.0, 1000.0, np.zeros((1, len(STYLE)))
-
-        def reached(margin: float) -> bool:
-            return float(self.agreement(self.log_odds(np.array([margin]), flat))[0]) >= probability
-
-        if not reached(high):
-            return float("inf")
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (low, middle) if reached(middle) else (middle, high)
-        return high
 
 
 def fit_map(kind: MapKind, data: Labelled) -> CalibrationMap:

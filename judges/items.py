@@ -15,8 +15,8 @@ from prefgen.verdict_file import RecordedVerdict
 from prefgen.verdicts import Combine, Weighing
 
 FEWEST_PROMPTS = 20
-"""Of fewer prompts nothing can be said beyond them: then each pair is a cluster, and what is found is about
-these prompts alone."""
+"""Of fewer prompts nothing can be said beyond them: then each pair is a cluster, intervals are about these
+prompts alone, and no precision is promised."""
 _ROUNDING = 1e-9
 
 
@@ -87,17 +87,18 @@ def collect(
     by_id: dict[str, list[RecordedVerdict]] = {}
     for verdict in verdicts:
         by_id.setdefault(verdict.id, []).append(verdict)
-    items = [_item(told, tuple(by_id.get(told.pair.id, ())), combine) for told in labelled]
+    judges = {verdict.judge for told in by_id.values() for verdict in told}
+    items = [_item(told, tuple(by_id.get(told.pair.id, ())), combine, len(judges)) for told in labelled]
     if len({item.prompt for item in items}) < FEWEST_PROMPTS:
         return items
     return [replace(item, cluster=item.prompt) for item in items]
 
 
-def one_a_cluster(items: Sequence[Item]) -> list[bool]:
-    """Which items to look at where they must be independent: one of each cluster, drawn by its id."""
+def one_a_prompt(items: Sequence[Item]) -> list[bool]:
+    """Which items to look at where they must be independent: one of each prompt, drawn by its id."""
     first: dict[str, Item] = {}
     for item in sorted(items, key=lambda item: content_hash(item.pair.id)):
-        first.setdefault(item.cluster, item)
+        first.setdefault(item.prompt, item)
     kept = {item.pair.id for item in first.values()}
     return [item.pair.id in kept for item in items]
 
@@ -111,11 +112,11 @@ def by_judge(verdicts: Iterable[RecordedVerdict]) -> dict[str, float]:
     return {name: mean for name, mean in means.items() if mean is not None}
 
 
-def _item(told: LabelledPair, verdicts: tuple[RecordedVerdict, ...], combine: Combine) -> Item:
+def _item(told: LabelledPair, verdicts: tuple[RecordedVerdict, ...], combine: Combine, judges: int) -> Item:
     votes = tuple(zip(told.annotators, told.labels, strict=True))
     if combine != "mean":
         each = by_judge(verdicts)
-        whole = len(each) == len({verdict.judge for verdict in verdicts}) > 0
+        whole = len(each) == judges > 0
         margin = Weighing(combine="mean" if combine == "stacked" else combine).pool(each) if whole else None
     else:
         margin = _mean(verdicts)

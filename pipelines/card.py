@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.summary import rule_in_words
 from prefgen.run import RunDirectory
 
 _BODY = importlib.resources.files("pipelines") / "templates" / "card.md"
@@ -53,7 +54,7 @@ def _body(manifest: dict[str, Any]) -> str:
         **{key: value for key, value in counts.items() if key not in listed},
         **listed,
         **{name: config[name] for name in ("n", "temperature", "top_p", "strategy", "max_pairs", "seed")},
-        min_confidence=config["min_confidence"],
+        rule=rule_in_words(manifest),
         prompt_file=config["prompts"],
         policies=", ".join(config["policy"]),
         judge=judge,

@@ -45,7 +45,7 @@ def common(function: F) -> F:
 def used_directory(function: F) -> F:
     """What to do with an output directory that has been used."""
     for option in (
-        click.option("--overwrite", is_flag=True, help="Replace what is in the output directory."),
+        click.option("--overwrite", is_flag=True, help="Replace what is at --out."),
         click.option("--resume", is_flag=True, help="Go on with an unfinished run; paid answers are kept."),
     ):
         function = option(function)
@@ -105,9 +105,9 @@ def pair(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
 @cli.command()
 @click.argument("pairs", type=click.Path(path_type=Path))
 @options_of(JudgeConfig, skip=("pairs",))
-@click.option("--overwrite", is_flag=True, help="Replace the output file.")
+@used_directory
 @common
-def judge(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
+def judge(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:
     """Judge pairs of responses that exist already; writes one verdict a line.
 
     \b
@@ -117,7 +117,7 @@ def judge(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
 
     config = build(JudgeConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
-    result = asyncio.run(judge_file(config, console, overwrite=overwrite))
+    result = asyncio.run(judge_file(config, console, overwrite=overwrite or resume))
     failed = ", ".join(f"{name} {count}" for name, count in result["failures"].items()) or "none"
     console.result(result, f"{result['n']} pairs judged; failed calls: {failed}; written to {config.out}")
 
@@ -170,9 +170,9 @@ def revise(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: A
 @cli.command()
 @click.argument("labels", type=click.Path(path_type=Path), required=False)
 @options_of(CalibrateConfig, skip=("labels",))
-@click.option("--overwrite", is_flag=True, help="Replace an earlier calibration.")
+@used_directory
 @common
-def calibrate(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
+def calibrate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:
     """Hold a judge against human labels: may it be trusted, and how far?
 
     \b
@@ -185,7 +185,7 @@ def calibrate(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None
 
     config = build(CalibrateConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
-    found = asyncio.run(run(config, console, overwrite=overwrite))
+    found = asyncio.run(run(config, console, overwrite=overwrite or resume))
     console.result(found, calibration_summary(config.out, found))
 
 

@@ -198,7 +198,7 @@ def finish(
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
     }
-    warn_about(publisher, roles.console, planned=config.planted)
+    warn_about(config, publisher, roles.console)
     return finish_run(publisher, config.test_share, manifest)
 
 
@@ -206,12 +206,18 @@ def _found_at(overlap: Overlap) -> dict[str, Any]:
     return {"file": overlap.item.file, "line": overlap.item.line, "share": overlap.share}
 
 
-def warn_about(publisher: Publisher, console: Console, *, planned: int) -> None:
+def warn_about(config: GenerateConfig, publisher: Publisher, console: Console) -> None:
     """What came out strangely, though nothing in it is wrong."""
-    if planned and not publisher.planted:
+    if config.planted and not publisher.planted:
         console.warn(
             "no planted pair could be made: the first prompts have no finished answer of five words; "
             "raise --planted to look further"
+        )
+    target, mean = config.target_precision, publisher.mean_confidence
+    if target is not None and mean is not None and mean < target:
+        console.warn(
+            f"by the map {mean:.1%} of the labels are right, less than the target of {target:.1%} that the "
+            "labelled pairs earned: these pairs seem to be of another kind; label some of them"
         )
     if not publisher.counts.pairs:
         dropped = ", ".join(f"{name} {count}" for name, count in publisher.counts.dropped.most_common())

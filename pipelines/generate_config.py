@@ -65,6 +65,8 @@ class PairingConfig(BaseModel):
     def _calibrated(self) -> Self:
         if self.target_precision is not None and self.calibration is None:
             raise ValueError("--target-precision needs --calibration FILE (prefgen calibrate makes one)")
+        if self.kto_labels == "threshold" and self.calibration is not None:
+            raise ValueError("--kto-labels threshold goes without --calibration, which speaks of pairs")
         return self
 
     @property
@@ -191,7 +193,7 @@ class JudgingConfig(CallConfig):
             )
         if len(set(self.judge)) < len(self.judge):
             raise ValueError("a --judge stands twice; to ask one more often raise --votes")
-        if self.combine != "mean" and len(self.judges) < 2:
+        if self.combine != "mean" and len(self.judges) == 1:
             raise ValueError(f"--combine {self.combine} needs several judges")
         if self.combine in ("stacked", "cascade") and not self.knows_labels:
             raise ValueError(f"--combine {self.combine} goes with calibrate, and with generate --calibration")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def run_summary(out: Path, manifest: dict[str, Any]) -> str:
         [
             f"{counts['prompts']} prompts → {counts['candidates']} candidates → "
             f"{counts['judgments']} judgments → {counts['pairs']} pairs, {counts['kto_rows']} KTO rows",
-            f"kept: {_rule(manifest)}{expected}",
+            f"kept: {rule_in_words(manifest)}{expected}",
             f"dropped: {dropped}; failed calls: {failed}",
             *later,
             f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger; cost {cost}",
@@ -32,9 +33,18 @@ def run_summary(out: Path, manifest: dict[str, Any]) -> str:
     )
 
 
-def _rule(manifest: dict[str, Any]) -> str:
-    """What a pair must reach."""
+def rule_in_words(manifest: Mapping[str, Any]) -> str:
+    """What a pair had to reach."""
     calibrated = manifest["calibration"]
     if calibrated is None or calibrated["target"] is None:
-        return f"confidence ≥ {manifest['config']['min_confidence']:g}"
-    return f"what earns {calibrated['target']:.0%} precision by {calibrated['n_labels']} labels"
+        kind = "confidence" if calibrated is None else "calibrated confidence"
+        return f"{kind} ≥ {manifest['config']['min_confidence']:g}"
+    thresholds = [
+        (f"{stage['judge']} " if stage["judge"] else "")
+        + (f"≥ {stage['selective']['threshold']:.3f}" if stage["selective"] else "never sure enough")
+        for stage in calibrated["stages"]
+    ]
+    return (
+        f"calibrated confidence {', '.join(thresholds)}, which earns {100 * calibrated['target']:g}% "
+        f"precision by {calibrated['n_labels']} labels"
+    )

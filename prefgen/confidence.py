@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 from prefgen.candidate import Candidate
-from prefgen.judgment import logit, sigmoid
+from prefgen.judgment import sigmoid
 
 
 class Confidence(Protocol):
-    """`probability`: that a human prefers `better`, given the judge's log-odds for it over `worse`.
-    `margin_at`: the log-odds at which the probability of two plain responses is reached; inf if never."""
+    """`probability`: that a human prefers `better`, given the judge's log-odds for it over `worse`."""
 
     def probability(self, margin: float, better: Candidate, worse: Candidate) -> float: ...
-
-    def margin_at(self, probability: float) -> float: ...
 
 
 class Uncalibrated:
@@ -22,9 +19,6 @@ class Uncalibrated:
 
     def probability(self, margin: float, better: Candidate, worse: Candidate) -> float:
         return sigmoid(margin)
-
-    def margin_at(self, probability: float) -> float:
-        return logit(probability)
 
 
 UNCALIBRATED = Uncalibrated()

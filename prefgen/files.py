@@ -19,8 +19,8 @@ def write_whole(path: Path, text: str) -> None:
         part.replace(path)
     except OSError as error:
         raise RunDirectoryError(
-            f"{path}: cannot be written ({error.strerror}); free disk space or name another place, then run "
-            "the same command again (with --resume where it has one)"
+            f"{path}: cannot be written ({error.strerror}); free disk space, then run the same command with "
+            "--resume, or name another place"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ class Pair:
     a: Candidate
     b: Candidate
 
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What is judged, whatever it is called."""
+        return self.prompt.messages, self.a.text, self.b.text
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
@@ -39,11 +45,9 @@ class LabelledPair:
 
     @property
     def majority(self) -> Verdict:
-        """What most annotators said; no majority is a tie."""
-        ranked = Counter(self.labels).most_common(2)
-        if len(ranked) > 1 and ranked[0][1] == ranked[1][1]:
-            return "tie"
-        return ranked[0][0]
+        """What more than half of the annotators said; no majority is a tie."""
+        label, count = Counter(self.labels).most_common(1)[0]
+        return label if 2 * count > len(self.labels) else "tie"
 
 
 def read_pairs(path: Path, text: str | None = None) -> Iterator[Pair]:
@@ -71,13 +75,19 @@ def read_labels(path: Path, text: str | None = None) -> list[LabelledPair]:
         require_columns(path, record, "label")
         pair = _pair(path, record, text)
         known = pairs.setdefault(pair.id, pair)
-        if _content(known) != _content(pair):
+        if known.content != pair.content:
             raise InputError(
                 path, f"the id {pair.id!r} stands for different prompts or responses", line=record.line
             )
         label = record.values["label"]
         if not isinstance(label, str) or label not in get_args(Verdict):
-            raise InputError(path, "not a label", line=record.line, seen=label, expected="a, b or tie")
+            raise InputError(
+                path,
+                "not a label",
+                line=record.line,
+                seen="null" if label is None else label,
+                expected="a, b or tie",
+            )
         given = labels.setdefault(pair.id, [])
         annotator = _annotator(path, record)
         if annotator is not None and annotator in dict(given):
@@ -94,10 +104,6 @@ def read_labels(path: Path, text: str | None = None) -> list[LabelledPair]:
 def _labelled(pair: Pair, given: Sequence[tuple[str | None, Verdict]]) -> LabelledPair:
     annotators, labels = zip(*given, strict=True)
     return LabelledPair(pair, labels, annotators)
-
-
-def _content(pair: Pair) -> tuple[object, ...]:
-    return pair.prompt.messages, pair.a.text, pair.b.text
 
 
 def _annotator(path: Path, record: Record) -> str | None:
@@ -125,6 +131,6 @@ def _pair(path: Path, record: Record, text: str | None) -> Pair:
 def _response(path: Path, record: Record, name: str, side: str, text: object) -> Candidate:
     if not isinstance(text, str):
         raise InputError(
-            path, f"response_{side} is not text", line=record.line, seen=text, expected="a string"
+            path, f"response_{side} is not text", line=record.line, seen=json.dumps(text), expected="a string"
         )
     return Candidate(name, text, f"file/{side}", 0)

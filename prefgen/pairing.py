@@ -17,6 +17,7 @@ from typing import Literal
 
 from prefgen.candidate import Candidate
 from prefgen.confidence import UNCALIBRATED, Confidence
+from prefgen.judgment import logit
 from prefgen.messages import content_hash
 from prefgen.preference import Preference
 from prefgen.prompt import Prompt
@@ -152,7 +153,7 @@ def _objection(
         return "tie"
     if margin < 0:
         return "inconsistent"
-    if rule.confidence.probability(margin, better, worse) < rule.min_confidence:
+    if not rule.confidence.probability(margin, better, worse) >= rule.min_confidence:  # Not if NaN either.
         return "margin"
     if similarity(better.text, worse.text) > rule.max_similarity:
         return "near_identical"
@@ -200,7 +201,7 @@ def _by_threshold(
 ) -> list[tuple[Candidate, bool]]:
     if len(scores) < 2:
         return []
-    half, middle = rule.confidence.margin_at(rule.min_confidence) / 2, fmean(scores.values())
+    half, middle = logit(rule.min_confidence) / 2, fmean(scores.values())
     rows = []
     for candidate in candidates:
         distance = scores.get(candidate.id, middle) - middle

@@ -43,9 +43,9 @@ class RecordedVerdict:
 
     @property
     def contradicts_itself(self) -> bool:
-        """Whether verdict and probability name different sides."""
+        """Whether the probability names another side than the verdict, or none."""
         worth = _WORTH[self.verdict] if self.verdict is not None else 0.0
-        return worth * (self.log_odds or 0.0) < 0
+        return worth != 0 and self.log_odds is not None and worth * self.log_odds <= 0
 
 
 def read_verdicts(path: Path) -> list[RecordedVerdict]:
@@ -64,7 +64,7 @@ def _verdict(path: Path, record: Record) -> RecordedVerdict:
         cast("Verdict | None", verdict),
         None if verdict is None else log_odds,
         cast("Order | None", _one_of(path, record, "order", get_args(Order), "ab, ba or null")),
-        None if judge is None else identifier(path, record, judge, "judge"),
+        None if judge is None or judge == "" else identifier(path, record, judge, "judge"),
         {} if verdict is None else _principles(path, record),
     )
 

@@ -18,7 +18,7 @@ from pipelines.console import Console
 from pipelines.judge import judge_pairs, write_verdicts
 from pipelines.judging import check_judging, make_judge, roles_of
 from pipelines.signature import signature
-from prefgen.errors import GateError, InputError
+from prefgen.errors import GateError, InputError, UsageError
 from prefgen.files import write_json, write_whole
 from prefgen.labels import LabelledPair, Pair, read_labels, read_pairs
 from prefgen.ledger import Ledger, default_path
@@ -45,8 +45,12 @@ async def calibrate(config: CalibrateConfig, console: Console, *, overwrite: boo
     Asking again costs nothing: every answer is in the ledger. Raises UsageError and its kin for bad input,
     GateError when no item has a usable verdict or too many calls failed.
     """
-    check_unwritten(config.out / CALIBRATION, overwrite)
+    _check_outputs(config, overwrite)
     inputs = _read(config)
+    if config.unlabelled is not None and not inputs.unlabelled:
+        raise InputError(
+            config.unlabelled, f"every pair stands in {config.labels} already: none is left to label"
+        )
     verdicts = await _verdicts(config, inputs, console)
     by = signature(config) if config.verdicts is None else None
     items = collect(inputs.labelled, verdicts, config.combine)
@@ -74,11 +78,34 @@ async def calibrate(config: CalibrateConfig, console: Console, *, overwrite: boo
     return found
 
 
+def _check_outputs(config: CalibrateConfig, overwrite: bool) -> None:
+    """Nothing the user has is written over unless told to, and never what the job reads."""
+    if config.out.exists() and not config.out.is_dir():
+        raise UsageError(f"{config.out} is a file; --out names a directory")
+    read = {
+        path.resolve() for path in (config.labels, config.verdicts, config.unlabelled) if path is not None
+    }
+    written = [CALIBRATION, PAGE]
+    written += [VERDICTS] if config.verdicts is None else []
+    written += [NEXT] if config.unlabelled is not None else []
+    for name in written:
+        if (config.out / name).resolve() in read:
+            raise UsageError(f"{config.out / name} is read and would be written over; name another --out")
+        check_unwritten(config.out / name, overwrite)
+
+
 def _read(config: CalibrateConfig) -> _Inputs:
     labelled = read_labels(config.labels, config.reference)
     more = config.unlabelled
     unlabelled = [] if more is None else list(read_pairs(more, config.reference))
-    known = {told.pair.id for told in labelled}
+    known = {told.pair.id: told.pair for told in labelled}
+    for pair in unlabelled:
+        if pair.id in known and pair.content != known[pair.id].content:
+            raise InputError(
+                more or "",
+                f"the id {pair.id!r} stands for another pair in {config.labels}",
+                fix="give the pairs ids that the labels file does not use",
+            )
     return _Inputs(labelled, [pair for pair in unlabelled if pair.id not in known])
 
 
@@ -116,6 +143,12 @@ def _check_met(config: CalibrateConfig, items: Sequence[Item], verdicts: Sequenc
         )
     if all(item.margin is None for item in items):
         raise GateError("the judge gave no usable verdict on any labelled pair")
+    if config.combine != "mean" and len(_names(verdicts)) < 2:
+        raise InputError(
+            config.verdicts or config.out / VERDICTS,
+            f"--combine {config.combine} needs verdicts of several judges",
+            seen=", ".join(_names(verdicts)) or "no column judge",
+        )
 
 
 def _warnings(items: Sequence[Item], verdicts: Sequence[RecordedVerdict], inputs: _Inputs) -> list[str]:
@@ -130,7 +163,8 @@ def _warnings(items: Sequence[Item], verdicts: Sequence[RecordedVerdict], inputs
     }
     prompts = len({item.prompt for item in items})
     few = [
-        f"{len(items)} pairs of only {prompts} prompts: what is found holds for these prompts, not for others"
+        f"{len(items)} pairs of only {prompts} prompts: what is found holds for these prompts, not for "
+        "others, and no precision is promised"
     ]
     told = [f"{count} {what}" for what, count in counted.items() if count]
     return told + (few if prompts < min(FEWEST_PROMPTS, len(items)) else [])

@@ -50,4 +50,9 @@ class CalibrateConfig(JudgingConfig):
     def _one_source(self) -> Self:
         if bool(self.judges) == (self.verdicts is not None):
             raise ValueError("give exactly one of --judge MODEL, --reward-model MODEL and --verdicts FILE")
+        if self.judging == "listwise":
+            raise ValueError(
+                "--judging listwise cannot be calibrated: labels are of two responses, and what a judge says "
+                "of two in a longer list is another question"
+            )
         return self

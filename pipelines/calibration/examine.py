@@ -63,7 +63,7 @@ def examine(items: Sequence[Item], settings: Settings) -> Found:
         "n_items": len(items),
         "n_failed": len(failed),
         **agreed,
-        "annotators": _annotators(about, settings.epsilon),
+        "annotators": _annotators(items, about, settings.epsilon),
         **_biases(decided, settings.seed),
         "self_preference": _self_preference(decided, settings),
         **labelled,
@@ -140,32 +140,39 @@ def _agreement(told: _Told) -> Found:
     }
 
 
-def _annotators(told: _Told, epsilon: float) -> Found:
-    """People among themselves, beside the judge held against one of them at a time."""
-    votes = [item.votes for item in told.items]
+def _annotators(items: Sequence[Item], told: _Told, epsilon: float) -> Found:
+    """People among themselves, on all labelled items, beside the judge held against one of them at a time."""
+    votes = [item.votes for item in items]
     labels = [[label for _, label in item] for item in votes]
     names = {name for item in votes for name, _ in item if name is not None}
     several = [place for place, item in enumerate(labels) if len(item) > 1]
-    clusters = [told.clusters[place] for place in several]
-
-    def mean(values: Sequence[float]) -> Found | None:
-        if not values:
-            return None
-        return _json(bootstrap(weighted_mean(np.array(values)), clusters, seed=told.seed))
-
-    among = [human_agreement(labels[place]) or 0.0 for place in several]
-    judge = [labels[place].count(told.judge[place]) / len(labels[place]) for place in several]
-    test = alternative_annotator_test(votes, told.judge, epsilon=epsilon)
+    among = _mean(
+        [human_agreement(labels[place]) or 0.0 for place in several],
+        [items[place].cluster for place in several],
+        told.seed,
+    )
+    judged = [(item, said) for item, said in zip(told.items, told.judge, strict=True) if len(item.votes) > 1]
+    test = alternative_annotator_test([item.votes for item in told.items], told.judge, epsilon=epsilon)
     return {
         "n": len(names) or max(map(len, labels)),
         "pairwise_kappa": pairwise_kappas(votes),
         "krippendorff_alpha": krippendorff_alpha(labels),
-        "human_agreement": None if not among else float(np.mean(among)),
-        "human_agreement_ci": (mean(among) or {}).get("ci"),
-        "judge_agreement": mean(judge),
+        "human_agreement": None if among is None else among.value,
+        "human_agreement_ci": None if among is None else among.ci,
+        "judge_agreement": _json(
+            _mean(
+                [[label for _, label in item.votes].count(said) / len(item.votes) for item, said in judged],
+                [item.cluster for item, _ in judged],
+                told.seed,
+            )
+        ),
         "n_items_with_several": len(several),
         "alternative_annotator": None if test is None else asdict(test) | {"passed": test.passed},
     }
+
+
+def _mean(values: Sequence[float], clusters: Sequence[str], seed: int) -> Estimate | None:
+    return bootstrap(weighted_mean(np.array(values)), clusters, seed=seed) if values else None
 
 
 def _biases(items: Sequence[Item], seed: int) -> Found:

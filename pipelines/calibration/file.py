@@ -5,45 +5,68 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from judges.calibration import CalibrationMap
 from judges.cascade import select_cascade
 from judges.selective import Selection, select
 from prefgen.errors import GateError, InputError
+from prefgen.messages import Json
 
 
 class _Read(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class _Mapped(_Read):
     map: CalibrationMap
 
 
-class _Answers(_Read):
-    delta: float
+class _Tested(_Read):
     confidence: tuple[float, ...]
     correct: tuple[bool, ...]
+
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        if len(self.confidence) != len(self.correct):
+            raise ValueError(f"{len(self.confidence)} confidences for {len(self.correct)} labels")
+        return self
+
+
+class _Answers(_Tested):
+    delta: float = Field(gt=0, lt=1)
 
 
 class _Weighed(_Read):
-    weight: float
+    weight: float = Field(ge=0)
 
 
-class _Stage(_Read):
+class _Stage(_Tested):
     judge: str
     map: CalibrationMap
-    confidence: tuple[float, ...]
-    correct: tuple[bool, ...]
 
 
 class _Cascade(_Read):
-    delta: float
-    stages: tuple[_Stage, ...]
+    delta: float = Field(gt=0, lt=1)
+    stages: tuple[_Stage, ...] = Field(min_length=1)
+
+    @field_validator("stages")
+    @classmethod
+    def _same_labels(cls, stages: tuple[_Stage, ...]) -> tuple[_Stage, ...]:
+        if len({len(stage.confidence) for stage in stages}) > 1:
+            raise ValueError("the stages were tested on different labels")
+        return stages
+
+
+class _Judge(BaseModel):
+    """The options it was asked with, or the names in a file of recorded verdicts."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +82,29 @@ class Stage:
 class Calibration(_Read):
     """What a job needs of a calibration.json."""
 
-    n: int
-    judge: dict[str, Any]
+    n: int = Field(ge=1)
+    judge: _Judge
     probability: _Mapped | None
     selective_items: _Answers | None
     principles: dict[str, _Weighed] | None
     jurors: dict[str, _Weighed] | None = None
     cascade: _Cascade | None = None
+
+    @field_validator("principles", "jurors")
+    @classmethod
+    def _count_at_all(cls, told: dict[str, _Weighed] | None) -> dict[str, _Weighed] | None:
+        if told is not None and not any(item.weight for item in told.values()):
+            raise ValueError("all weights are 0")
+        return told
+
+    @property
+    def asked_with(self) -> dict[str, Json] | None:
+        """The signature of the judge; None where its verdicts were recorded."""
+        return None if self.judge.names is not None else dict(self.judge.model_extra or {})
+
+    @property
+    def cascade_judges(self) -> list[str]:
+        return [stage.judge for stage in self.cascade.stages] if self.cascade else []
 
     def stages(self, target: float | None) -> list[Stage]:
         """Who decides, in order: one stage, or those of a cascade. Raises GateError where none of them earns
@@ -83,8 +122,8 @@ class Calibration(_Read):
         if target is not None and not any(stage.selection for stage in found):
             raise GateError(
                 f"not calibrated: with {self.n} labels no threshold on this judge's confidence earns a label "
-                f"precision of {target:.0%}, so every pair would be dropped\n  fix: more human labels (see "
-                "the planner in calibration.json), a lower --target-precision, or a better judge"
+                f"precision of {100 * target:g}%, so every pair would be dropped\n  fix: more human labels "
+                "(see the planner in calibration.json), a lower --target-precision, or a better judge"
             )
         return found
 
@@ -117,5 +156,6 @@ def read_calibration(path: Path) -> Calibration:
 def _fault(error: Exception) -> str | None:
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        where = ".".join(map(str, fault["loc"])) or "the file"
+        return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
     return None if isinstance(error, FileNotFoundError) else str(error)

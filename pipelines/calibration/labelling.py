@@ -98,22 +98,34 @@ def _rule(config: PairingConfig, stage: Stage) -> PairingRule:
     return replace(rule, min_confidence=stage.selection.threshold if stage.selection else math.inf)
 
 
+def _listed(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
 def _check_same_judge(
     config: PairingConfig, calibration: Calibration, judged_by: dict[str, Json], console: Console
 ) -> None:
     """A calibration holds for the judge it was made with, asked in the same way."""
-    if "names" in calibration.judge:
-        names = ", ".join(calibration.judge["names"]) or "an unnamed judge"
-        if judged_by.get("judge") != calibration.judge["names"]:
+    path, names = config.calibration or "", calibration.judge.names
+    if names is not None:
+        needed = {*(calibration.jurors or {}), *calibration.cascade_judges}
+        if not needed <= {judged_by.get("reward_model"), *_listed(judged_by.get("judge"))}:
+            raise InputError(
+                path,
+                "a calibration of other judges",
+                seen=", ".join(sorted(needed)),
+                expected="the judges of this run by their specs, in the column judge of the verdicts",
+            )
+        if _listed(judged_by.get("judge")) != list(names):
             console.warn(
-                f"{config.calibration} was made from recorded verdicts of {names}; it holds for this run "
-                "only if these came from the same judge, asked in the same way"
+                f"{path} was made from recorded verdicts of {', '.join(names) or 'an unnamed judge'}; it "
+                "holds for this run only if these came from the same judge, asked in the same way"
             )
         return
-    other = differences(calibration.judge, judged_by)
+    other = differences(calibration.asked_with or {}, judged_by)
     if other:
         raise InputError(
-            config.calibration or "",
+            path,
             "a calibration of another judge",
             seen="; ".join(other),
             expected="the judge and judging options of this run",

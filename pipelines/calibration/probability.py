@@ -29,7 +29,7 @@ from judges.calibration import (
 )
 from judges.cascade import Reached, kept, select_cascade
 from judges.intervals import Array, clopper_pearson_upper
-from judges.items import Item, one_a_cluster
+from judges.items import Item, one_a_prompt
 from judges.planner import labels_for_target, labels_for_width
 from judges.reliability import (
     brier,
@@ -88,8 +88,9 @@ def hear(items: Sequence[Item], settings: Settings) -> Heard:
     plain = np.array([item.margin for item in items], np.float64)
     if settings.combine == "stacked":
         return _weighed(items, [item.judges for item in items], settings, _stack)
-    if settings.combine == "mean" and all(item.principles for item in items):
-        return _weighed(items, [item.principles for item in items], settings, _alike)
+    principles = [item.principles for item in items]
+    if settings.combine == "mean" and set.intersection(*map(set, principles)):
+        return _weighed(items, principles, settings, _alike)
     return Heard(plain, plain)
 
 
@@ -139,12 +140,14 @@ def fit(items: Sequence[Item], heard: Heard, settings: Settings) -> Fit | None:
     unseen = Labelled(heard.unseen, style, data.human, data.cluster)
     trials = try_maps(unseen, _kinds(settings, data), settings.seed)
     kind = choose(trials) if settings.map == "auto" else settings.map
-    fitted, t = fit_map(kind, data), trials[kind].log_odds
+    fitted, t, margin = fit_map(kind, data), trials[kind].log_odds, heard.unseen
     # Only a map that keeps the order of margins that were not fitted may see the labels it is tested on.
     if kind == "temperature" and heard.weights is None:
         t = fitted.log_odds(data.margin, style)
-    right = np.where(t > 0, data.human == 1, data.human == 0) & (t != 0)
-    return Fit(fitted, trials, fitted.agreement(np.abs(t)), right, np.array(one_a_cluster(items)))
+    # The label is the side the judge leans to; the map says how far to believe it, but does not turn it.
+    confidence = np.where(margin == 0, 0.0, fitted.agreement(np.sign(margin) * t))
+    right = np.where(margin > 0, data.human == 1, data.human == 0) & (margin != 0)
+    return Fit(fitted, trials, confidence, right, np.array(one_a_prompt(items)))
 
 
 def _kinds(settings: Settings, data: Labelled) -> list[MapKind]:

@@ -37,6 +37,8 @@ def calibration_summary(out: Path, found: dict[str, Any]) -> str:
 
 def _kept(found: dict[str, Any]) -> str:
     selective = found["selective"]
+    if found["probability"] is None and found["cascade"] is None:
+        return "abstains: no label decides between a and b"
     if selective is None:
         return "abstains: no threshold on the judge's confidence earns the target with these labels"
     threshold = selective["threshold"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.calibration.labelling import pairing_from
 from pipelines.charts import Chart, histogram
 from pipelines.markup import (
     beside,
@@ -25,19 +26,24 @@ from prefgen.judgment import logit, sigmoid
 _SPREAD = "\u00a0±\u00a0"
 
 
-def clarity(findings: Findings, config: Mapping[str, Any]) -> str:
-    threshold, names = config["min_confidence"], ("kept", "dropped by the threshold")
-    line = "threshold"
-    margins = Chart("Margin of the pairs", "margin (log-odds)", names, None, (logit(threshold), line))
-    sure = Chart("Confidence in the pairs", "confidence", names, (0.5, 1.0), (threshold, line))
+def clarity(findings: Findings, manifest: Mapping[str, Any]) -> str:
+    rule, names = pairing_from(manifest).rule, ("kept", "dropped by the threshold")
+    calibrated, threshold = manifest["calibration"] is not None, rule.min_confidence
+    line = (threshold, "threshold") if threshold < 1 else None
+    # A calibrated confidence may lie below a half, where ties are likely, and is no function of the margin.
+    at = (logit(threshold), "threshold") if line and not calibrated else None
+    margins = Chart("Margin of the pairs", "margin (log-odds)", names, None, at)
+    sure = Chart("Confidence in the pairs", "confidence", names, None if calibrated else (0.5, 1.0), line)
     legend = names if any(findings.margins.bins[1].values()) else ()
     by_margin = (
         "The judge’s log-odds that the chosen response beats the rejected one: 0 is a toss-up, "
         "1.1 is 3 to 1, 2.2 is 9 to 1. Bars are numbers of pairs."
     )
     by_confidence = (
-        f"The same as a probability; left of the line ({exactly(threshold)}) pairs are dropped. It is the "
-        "judge’s own certainty, not how often people agree with it."
+        "The probability that people prefer the chosen response, by the calibration; a tie counts as no."
+        if calibrated
+        else f"The same as a probability; left of the line ({exactly(threshold)}) pairs are dropped. It is "
+        "the judge’s own certainty, not how often people agree with it."
     )
     return beside(
         figure("Margin", histogram(findings.margins, margins), by_margin, legend),

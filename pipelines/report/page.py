@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.markup import beside, exactly, facts, many, number, percent, signed, table, text
+from pipelines.markup import beside, facts, many, number, percent, signed, table, text
 from pipelines.page import page, section
 from pipelines.report.figures import clarity, examples, lengths, position, scores
 from pipelines.report.findings import Findings, Planted, find
+from pipelines.summary import rule_in_words
 from prefgen.run import RunDirectory
 
 _LOST = {
@@ -57,7 +58,7 @@ def write_report(run: RunDirectory, manifest: Mapping[str, Any]) -> None:
             _numbers(manifest),
             (
                 section("From prompts to pairs", _flow(findings, manifest)),
-                section("How clear the preferences are", clarity(findings, manifest["config"])),
+                section("How clear the preferences are", clarity(findings, manifest)),
                 section("Is the longer response the better one?", lengths(findings)),
                 section("Scores", scores(findings, manifest["config"])),
                 section("Does the position of a response matter?", position(findings.position)),
@@ -76,8 +77,7 @@ def _lead(manifest: Mapping[str, Any]) -> str:
     how = "scored by the reward model" if config["reward_model"] else f"judged {config['judging']} by"
     return (
         f"Responses written by {text(', '.join(config['policy']))}, {how} {text(judge)}. A pair says which "
-        "of two responses to one prompt is better; it is kept when the judge is at least "
-        f"{exactly(config['min_confidence'])} sure."
+        f"of two responses to one prompt is better. It is kept for {text(rule_in_words(manifest))}."
     )
 
 
@@ -175,7 +175,7 @@ def _making(findings: Findings, manifest: Mapping[str, Any]) -> str:
     config = manifest["config"]
     rule = {
         "pairs from each prompt": f"{text(config['strategy'])}, at most {config['max_pairs']:,}",
-        "confidence, at least": exactly(config["min_confidence"]),
+        "kept for": text(rule_in_words(manifest)),
         "seed": text(manifest["seed"]),
     }
     if config["judge"]:

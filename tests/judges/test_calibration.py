@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from making import candidate
 from sklearn.linear_model import LogisticRegression
 
@@ -123,20 +121,6 @@ def test_davidson_ties_by_hand() -> None:
     fitted = CalibrationMap(kind="temperature", temperature=1.0, tie=1.0)
     assert fitted.agreement(np.array([0.0]))[0] == pytest.approx(1 / 3)
     assert fit_tie(np.zeros(60), 0) == 0.0
-
-
-@given(st.floats(0.1, 5), st.floats(0, 3), st.floats(0.34, 0.99))
-def test_margin_at_is_the_inverse(temperature: float, tie: float, wanted: float) -> None:
-    fitted = CalibrationMap(kind="temperature", temperature=temperature, tie=tie)
-    margin = fitted.margin_at(wanted)
-    told = fitted.probability(margin, candidate("x"), candidate("y"))
-    assert told == pytest.approx(wanted, abs=1e-6) or (margin < 1e-9 and told >= wanted)
-
-
-def test_what_is_never_reached_is_infinitely_far() -> None:
-    fitted = CalibrationMap(kind="isotonic", temperature=1.0, steps=((0.0, 0.0), (2.0, 1.0)))
-    assert fitted.margin_at(0.9) == math.inf
-    assert fitted.probability(5.0, candidate("x"), candidate("y")) == pytest.approx(sigmoid(1.0))
 
 
 def test_a_debiased_map_reads_the_texts() -> None:

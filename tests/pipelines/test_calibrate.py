@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import krippendorff
 import pytest
 from people import chance, labelled_run
 from running import FAKES, Runner, process, rows, some_prompts, write_prompts
@@ -210,6 +211,38 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the shared samples are not here")
+def test_crowd_votes_as_the_krippendorff_package_counts_them(tmp_path: Path, prefgen: Runner) -> None:
+    """200 pairs of one topic with about five votes each, of a, b and equal, by many workers."""
+    pairs = sample("ukp_plastic_bottles_votes")
+    side = {"a1": "a", "a2": "b", "equal": "tie"}
+    told = write(
+        tmp_path / "l.jsonl",
+        (
+            {"id": row["pair_id"], "prompt": f"{row['prompt']}: {row['stance']}", "response_a": row["arg1"]}
+            | {"response_b": row["arg2"], "label": side[vote["vote"]], "annotator": vote["worker"]}
+            for row in pairs
+            for vote in row["votes"]
+        ),
+    )
+    verdicts = write(
+        tmp_path / "v.jsonl",
+        ({"id": row["pair_id"], "verdict": side[row["gold"]]} for row in pairs if row["gold"] is not None),
+    )
+    found = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json").result
+    votes = {(row["pair_id"], vote["worker"]): vote["vote"] for row in pairs for vote in row["votes"]}
+    workers = sorted({worker for _, worker in votes})
+    code = {"a1": 0.0, "a2": 1.0, "equal": 2.0}
+    matrix = [
+        [code.get(votes.get((row["pair_id"], worker), ""), math.nan) for row in pairs] for worker in workers
+    ]
+    expected = krippendorff.alpha(reliability_data=matrix, level_of_measurement="nominal")
+    assert found["annotators"]["krippendorff_alpha"] == pytest.approx(expected, abs=1e-9)
+    assert found["annotators"]["n"] == len(workers)
+    assert found["n_failed"] == sum(row["gold"] is None for row in pairs) > 0
+    assert found["selective"] is None  # They are all of one prompt.
+
+
 def test_generate_keeps_what_earns_the_precision(calibrated: Path, prefgen: Runner) -> None:
     found = json.loads((calibrated / "c" / "calibration.json").read_text())
     # Half the log-odds of the judge, which its liking for a position does not move.
@@ -354,6 +387,48 @@ def test_wrong_inputs(
     assert all(word in ran.err for word in words), ran.err
 
 
+def test_what_is_read_is_never_written_over(calibrated: Path, prefgen: Runner) -> None:
+    """Labelling next.jsonl in place and calibrating again is what people will do."""
+    folder = calibrated / "again"
+    folder.mkdir()
+    (folder / "next.jsonl").write_bytes((calibrated / "l.jsonl").read_bytes())
+    new = write(calibrated / "new.jsonl", [{"id": "new", **LABEL, "prompt": "New?"}])
+    command = ("calibrate", folder / "next.jsonl", "--judge", "scripted/judge", "--unlabelled", new)
+    for more in ((), ("--overwrite",), ("--resume",)):
+        ran = prefgen(*command, "--out", folder, *more)
+        assert ran.code == 2
+        assert "would be written over" in ran.err
+    (folder / "report.html").write_text("mine")
+    ran = prefgen("calibrate", calibrated / "l.jsonl", "--judge", "scripted/judge", "--out", folder)
+    assert ran.code == 2
+    assert (folder / "report.html").read_text() == "mine"
+    ran = prefgen("calibrate", calibrated / "l.jsonl", "--judge", "scripted/judge", "--out", new)
+    assert ran.code == 2
+    assert "is a file" in ran.err
+
+
+def test_an_id_that_stands_for_two_pairs_is_refused(calibrated: Path, prefgen: Runner) -> None:
+    other = write(calibrated / "other.jsonl", [{"id": 0, **LABEL, "prompt": "Another?"}])
+    command = ("calibrate", calibrated / "l.jsonl", "--judge", "scripted/judge", "--out", calibrated / "o")
+    ran = prefgen(*command, "--unlabelled", other)
+    assert ran.code == 2
+    assert "the id '0' stands for another pair" in ran.err
+    ran = prefgen(*command, "--unlabelled", calibrated / "l.jsonl")
+    assert ran.code == 2
+    assert "every pair stands in" in ran.err
+
+
+def test_principles_told_of_by_half_of_the_verdicts_are_not_weighed(tmp_path: Path, prefgen: Runner) -> None:
+    told = labels(tmp_path / "l.jsonl", ["a", "b"] * 10)
+    verdicts = write(
+        tmp_path / "v.jsonl",
+        ({"id": n, "verdict": "a", "p_a": 0.7, "principles": {"xy"[n % 2]: 0.7}} for n in range(20)),
+    )
+    ran = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.result["principles"] is None
+
+
 def test_what_looks_wrong_is_counted_aloud(tmp_path: Path, prefgen: Runner) -> None:
     told = write(
         tmp_path / "l.jsonl",
@@ -372,6 +447,38 @@ def test_what_looks_wrong_is_counted_aloud(tmp_path: Path, prefgen: Runner) -> N
     assert "1 verdicts are on ids without a label" in ran.err
     assert "1 verdicts contradict their own p_a" in ran.err
     assert "1 labelled pairs stand twice" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("n",), -3, "n: "),
+        (("selective_items", "correct"), [True], "labels"),
+        (("probability", "map", "kind"), "isotonic", "without steps"),
+        (("probability", "map", "style"), {"taste": [1.0, 1.0]}, "style takes"),
+        (("probability", "map", "style"), {"length": [1.0, 0.0]}, "above 0"),
+        (("probability", "map", "steps"), [[0.0, 1.0], [1.0, 0.5]], "must rise"),
+        (("principles",), {"x": {"weight": 0.0}}, "all weights are 0"),
+        (("judge",), {"names": None, "judge": []}, "another judge"),
+        (("judge",), {"names": [1]}, "judge.names"),
+    ],
+)
+def test_a_damaged_calibration_is_refused(
+    path: tuple[str, ...], value: Any, words: str, calibrated: Path, tmp_path: Path, prefgen: Runner
+) -> None:
+    found = json.loads((calibrated / "c" / "calibration.json").read_text())
+    inner = found
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    (tmp_path / "c.json").write_text(json.dumps(found))
+    ran = prefgen(
+        "generate", calibrated / "p.jsonl", *FAKES, "--calibration", tmp_path / "c.json",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert ran.code == 2
+    assert words in ran.err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"n": 3}', "no json"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from people import chance, labelled_run
-from running import Runner, rows, some_prompts
+from running import Runner, rows, some_prompts, write_prompts
 
 WRITER = ("--policy", "scripted/writer", "--n", 4)
 TWO = ("--judge", "scripted/hasty", "--judge", "scripted/judge")
@@ -151,3 +151,45 @@ def test_a_calibration_of_other_judges_or_another_way_is_refused(labelled: Path,
     ran = prefgen("generate", labelled / "p.jsonl", *WRITER, *TWO, "--combine", "cascade", *options)
     assert ran.code == 2
     assert "--target-precision" in ran.err
+
+
+def test_recorded_verdicts_of_several_judges_are_combined(labelled: Path, prefgen: Runner) -> None:
+    """Stored by `judge`, stacked by `calibrate --verdicts`: as if the judges had been asked."""
+    pairs = labelled / "l.jsonl"
+    ran = prefgen("judge", pairs, *TWO, "--out", labelled / "v.jsonl")
+    assert ran.code == 0, ran.err
+    recorded = prefgen(
+        "calibrate", pairs, "--verdicts", labelled / "v.jsonl", "--combine", "stacked",
+        "--out", labelled / "recorded", "--json",
+    )  # fmt: skip
+    assert recorded.code == 0, recorded.err
+    asked = prefgen("calibrate", pairs, *TWO, "--combine", "stacked", "--out", labelled / "asked", "--json")
+    assert recorded.result["jurors"] == asked.result["jurors"]
+    options = ("--calibration", labelled / "recorded" / "calibration.json", "--out", labelled / "y")
+    others = ("--judge", "scripted/judge", "--judge", "scripted/writer", "--combine", "stacked")
+    ran = prefgen("generate", labelled / "p.jsonl", *WRITER, *others, *options)
+    assert ran.code == 2
+    assert "a calibration of other judges" in ran.err
+    one = [json.loads(line) for line in (labelled / "v.jsonl").read_text().splitlines()]
+    write_prompts(labelled / "one.jsonl", (row for row in one if row["judge"] == "scripted/judge"))
+    ran = prefgen(
+        "calibrate",
+        pairs,
+        "--verdicts",
+        labelled / "one.jsonl",
+        "--combine",
+        "median",
+        "--out",
+        labelled / "z",
+    )
+    assert ran.code == 2
+    assert "several judges" in ran.err
+
+
+def test_thresholds_of_kto_rows_know_no_calibration(labelled: Path, prefgen: Runner) -> None:
+    ran = prefgen(
+        "generate", labelled / "p.jsonl", *WRITER, "--judge", "scripted/judge", "--kto-labels", "threshold",
+        "--calibration", "c.json", "--out", labelled / "k",
+    )  # fmt: skip
+    assert ran.code == 2
+    assert "--kto-labels threshold" in ran.err
