@@ -14,7 +14,7 @@ probability that people prefer the better side is the logistic function of t.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, Self
 
@@ -32,6 +32,7 @@ MapKind = Literal["temperature", "debiased", "isotonic"]
 STYLE = ("length", "lists", "headers", "bold")
 ENOUGH_FOR_ISOTONIC = 300
 _COLDEST, _HOTTEST = 0.02, 200.0
+_SUREST = 100.0
 _FOLDS = 5
 
 
@@ -99,8 +100,8 @@ class CalibrationMap(BaseModel):
 
     def agreement(self, log_odds: Array) -> Array:
         """Probability that people prefer the side that t = `log_odds` favours; a tie is no agreement."""
-        with np.errstate(over="ignore"):
-            chance: Array = 1 / (1 + np.exp(-log_odds) + self.tie * np.exp(-log_odds / 2))
+        t = np.clip(log_odds, -_SUREST, _SUREST)
+        chance: Array = 1 / (1 + np.exp(-t) + self.tie * np.exp(-t / 2))
         return chance
 
     def probability(self, margin: float, better: Candidate, worse: Candidate) -> float:
@@ -109,19 +110,27 @@ class CalibrationMap(BaseModel):
 
 
 def fit_map(kind: MapKind, data: Labelled) -> CalibrationMap:
-    """The map of least log loss on the decided labels, then nu on all. Raises ValueError without a decided
-    label."""
+    """The map of least log loss on the decided labels, then nu on all; with the targets of Platt (1999),
+    (n + 1) / (n + 2) and 1 / (n + 2), where it would be surer than n labels allow. Raises ValueError without
+    a decided label."""
     decided = data[data.decided]
-    if not len(decided.margin):
+    n = len(decided.margin)
+    if not n:
         raise ValueError("no label decides between a and b")
-    temperature = fit_temperature(decided.margin, decided.human)
-    fitted = CalibrationMap(kind="temperature", temperature=temperature)
-    if kind == "debiased":
-        fitted = _debiased(decided)
-    elif kind == "isotonic":
-        fitted = CalibrationMap(kind="isotonic", temperature=temperature, steps=_steps(decided))
+    fitted = _fit(kind, decided)
+    # Where the judge is always right least log loss has no end, but n labels do not show more than this.
+    if fitted.agreement(np.abs(fitted.log_odds(decided.margin, decided.style))).mean() > (n + 1) / (n + 2):
+        fitted = _fit(kind, replace(decided, human=(decided.human * n + 1) / (n + 2)))
     ties = int((~data.decided).sum())
     return fitted.model_copy(update={"tie": fit_tie(fitted.log_odds(data.margin, data.style), ties)})
+
+
+def _fit(kind: MapKind, decided: Labelled) -> CalibrationMap:
+    if kind == "debiased":
+        return _debiased(decided)
+    temperature = fit_temperature(decided.margin, decided.human)
+    steps = _steps(decided) if kind == "isotonic" else ()
+    return CalibrationMap(kind=kind, temperature=temperature, steps=steps)
 
 
 def fit_temperature(margin: Array, human: Array) -> float:

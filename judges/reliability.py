@@ -32,9 +32,14 @@ def favoured(log_odds: Array, human: Array) -> tuple[Array, Array]:
     return confidence, agreed
 
 
-def reliability(confidence: Array, agreed: Array) -> list[Bin]:
-    """Ten bins of as good as equal size, by confidence; the points of a reliability diagram."""
+def reliability(confidence: Array, agreed: Array, level: Array | None = None) -> list[Bin]:
+    """Ten bins of as good as equal size, by confidence; the points of a reliability diagram.
+
+    `level`: shape (n,), what the judge itself distinguishes; where these are ten or fewer they are the bins.
+    """
     parts = np.array_split(np.argsort(confidence, kind="stable"), min(_BINS, len(confidence)))
+    if level is not None and len(np.unique(level)) <= _BINS:
+        parts = [np.flatnonzero(level == value) for value in np.unique(level)]
     return [
         Bin(len(part), float(confidence[part].mean()), float(agreed[part].mean()))
         for part in parts
@@ -57,14 +62,15 @@ def noise_floor(confidence: Array, *, seed: int = 0) -> float:
 
 
 def brier(confidence: Array, agreed: Array) -> float:
-    """Mean squared distance of probability and outcome."""
-    return float(((confidence - agreed) ** 2).mean())
+    """Mean squared distance of probability and outcome; half an agreement is either, half of the time."""
+    return float((agreed * (1 - confidence) ** 2 + (1 - agreed) * confidence**2).mean())
 
 
 def discrimination(confidence: Array, agreed: Array) -> float | None:
-    """AUROC of confidence for agreement: does the judge know when it is right? None without both kinds."""
+    """AUROC of confidence for agreement: does the judge know when it is right? None without both kinds, or
+    where all are as confident."""
     right, wrong = confidence[agreed == 1], confidence[agreed == 0]
-    if not len(right) or not len(wrong):
+    if not len(right) or not len(wrong) or not np.ptp(np.append(right, wrong)):
         return None
     above = np.searchsorted(np.sort(wrong), right, "left") + np.searchsorted(np.sort(wrong), right, "right")
     return float(above.sum() / (2 * len(right) * len(wrong)))

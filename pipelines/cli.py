@@ -156,7 +156,7 @@ def revise(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: A
     \b
     prefgen revise prompts.jsonl --policy vllm/PATH --constitution support-tone --out runs/revised
     prefgen judge runs/revised/pairs.parquet --judge openai/NAME --out verdicts.jsonl
-    prefgen train sft --model vllm/PATH --data runs/revised/sft.parquet --out models/sft
+    prefgen train sft --model PATH --data runs/revised/sft.parquet --out models/sft
     """
     from pipelines.revise import revise as run
     from pipelines.revise import revise_summary

@@ -22,7 +22,7 @@ from pipelines.drift import DriftWatch
 from pipelines.generate_config import RUN_OPTIONS, GenerateConfig
 from pipelines.judging import check_judging, judging_files, make_judge, roles_of, served, served_judges
 from pipelines.line import Line, in_order, make_line
-from pipelines.publish import Publisher, environment, finish_run, sha256_of
+from pipelines.publish import Publisher, environment, finish_run, sha256_of, warn_of_no_pairs
 from pipelines.roles import Roles
 from pipelines.signature import signature
 from prefgen import __version__
@@ -219,9 +219,7 @@ def warn_about(config: GenerateConfig, publisher: Publisher, console: Console) -
             f"by the map {mean:.1%} of the labels are right, less than the target of {target:.1%} that the "
             "labelled pairs earned: these pairs seem to be of another kind; label some of them"
         )
-    if not publisher.counts.pairs:
-        dropped = ", ".join(f"{name} {count}" for name, count in publisher.counts.dropped.most_common())
-        console.warn(f"no pair is clear enough; dropped: {dropped or 'none'}")
+    warn_of_no_pairs(publisher, console)
 
 
 def _models(config: GenerateConfig, roles: Roles) -> dict[str, Any]:

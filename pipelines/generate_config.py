@@ -155,7 +155,7 @@ class JudgingConfig(CallConfig):
     """Column of the input file that holds a reference answer to show the judge."""
     scale: Path | None = None
     """Score: a YAML file with id and levels, {digit: what it means}. [default: five levels]."""
-    permutations: int = Field(default=4, ge=1)
+    permutations: int = Field(default=4, ge=2)
     """Listwise: rankings per prompt, each with the candidates in another order."""
     judge_max_tokens: int = Field(default=1024, ge=1)
     """Tokens per written judgment at most."""

@@ -21,6 +21,8 @@ from prefgen.errors import InputError, UsageError
 from prefgen.yamlfile import read_yaml, validation_message
 
 _FLAGS = {"resume": "resume", "overwrite": "overwrite", "quiet": "quiet", "json": "as_json"}
+_RESOLVED = ("inputs", "command")
+"""What the config.yaml of a run holds besides options: it may be given as --config again."""
 C = TypeVar("C", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,7 +56,7 @@ def build(config: type[C], given: dict[str, Any]) -> C:
     typed = {name: value for name, value in given.items() if value is not None and value != ()}
     values = read_yaml(path) if path is not None else {}
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
-    for name in _FLAGS.keys() - config.model_fields.keys():
+    for name in {*_FLAGS, *_RESOLVED} - config.model_fields.keys():
         values.pop(name, None)
     for name, value in values.items():
         # One model needs no list in YAML, as it needs none on the command line.

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, cast
 
+from pipelines.calibration.file import read_calibration
 from pipelines.calibration.labelling import pairing_of
 from pipelines.console import Console
 from pipelines.generate_config import PairConfig
-from pipelines.publish import Publisher, finish_run
+from pipelines.publish import Publisher, finish_run, warn_of_no_pairs
 from pipelines.stored import stored
 from prefgen.errors import UsageError
 from prefgen.rows import CarriedColumns
 from prefgen.run import RunDirectory
 from prefgen.tables import read_table
-from prefgen.verdicts import Weighing
+from prefgen.verdicts import Combine, Weighing
 
 
 def pair(config: PairConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
@@ -29,7 +30,13 @@ def pair(config: PairConfig, console: Console, *, overwrite: bool = False) -> di
         raise UsageError(f"--out {config.out} is the run itself; name another directory")
     manifest = source.manifest
     resolved = config.model_dump(mode="json") | {"command": "pair"}
-    pairing, calibrated = pairing_of(config, manifest["judged_by"], Weighing(**manifest["weighing"]), console)
+    judged_by, weighing = manifest["judged_by"], Weighing(**manifest["weighing"])
+    if config.calibration is not None and weighing.combine != "cascade":
+        # Every judge of a jury was asked about everything: they may be combined in another way now.
+        asked_with = read_calibration(config.calibration).asked_with or {}
+        combine = cast("Combine", asked_with.get("combine", weighing.combine))
+        judged_by, weighing = judged_by | {"combine": combine}, replace(weighing, combine=combine)
+    pairing, calibrated = pairing_of(config, judged_by, weighing, console)
     carried = CarriedColumns()
     for row in read_table(source.path / "candidates.parquet", ["columns"]):
         carried.see(json.loads(row["columns"]))
@@ -38,6 +45,7 @@ def pair(config: PairConfig, console: Console, *, overwrite: bool = False) -> di
         for prompt, sampled, results in stored(source):
             publisher.append(pairing.outcome(prompt, sampled, results))
         publisher.publish_tables()
+        warn_of_no_pairs(publisher, console)
         changed = {**manifest["config"], **config.model_dump(mode="json", exclude={"run"})}
         return finish_run(
             publisher,

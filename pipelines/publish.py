@@ -19,6 +19,7 @@ import pyarrow as pa
 import yaml
 
 from pipelines.card import write_card
+from pipelines.console import Console
 from pipelines.outcome import Outcome
 from pipelines.report.page import write_report
 from prefgen.judgment import JudgeResult, Judgment
@@ -257,6 +258,12 @@ def finish_run(publisher: Publisher, test_share: float, manifest: Mapping[str, A
     (run.path / ".work").rmdir()
     run.write_json("manifest.json", whole)
     return whole
+
+
+def warn_of_no_pairs(publisher: Publisher, console: Console) -> None:
+    if not publisher.counts.pairs:
+        dropped = ", ".join(f"{name} {count}" for name, count in publisher.counts.dropped.most_common())
+        console.warn(f"no pair is clear enough, so there is no dataset to load; dropped: {dropped or 'none'}")
 
 
 def counts_json(counts: Counts) -> dict[str, Any]:

@@ -153,7 +153,9 @@ def _objection(
         return "tie"
     if margin < 0:
         return "inconsistent"
-    if not rule.confidence.probability(margin, better, worse) >= rule.min_confidence:  # Not if NaN either.
+    told = rule.confidence.probability(margin, better, worse)
+    # What a calibration believes of style may outweigh the judge: then nobody stands behind the label.
+    if not told >= rule.min_confidence or told <= rule.confidence.probability(-margin, worse, better):
         return "margin"
     if similarity(better.text, worse.text) > rule.max_similarity:
         return "near_identical"

@@ -298,3 +298,19 @@ def test_kto_weights_bring_the_ratio_into_the_papers_range(desirable: int, undes
 def test_kto_needs_both_classes(counts: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="both classes"):
         kto_weights(*counts)
+
+
+class Doubtful:
+    """Holds the shorter response for likelier than the judge does."""
+
+    def probability(self, margin: float, better: Candidate, worse: Candidate) -> float:
+        return 0.4 if len(better.text) > len(worse.text) else 0.45
+
+
+def test_no_label_that_the_calibration_believes_the_other_way_round() -> None:
+    long, short = candidate("a much longer response", 0), candidate("short", 1)
+    standing = settle([long.id, short.id], [judgment(long.id, short.id, 3.0)])
+    rule = PairingRule(min_confidence=0.3, confidence=Doubtful())
+    found = pair_up(PROMPT, [long, short], standing, rule)
+    assert not found.preferences
+    assert found.dropped == {"margin": 1}

@@ -105,6 +105,8 @@ def _noise(noise: Found | None) -> str:
     )
     if not noise["learnable"]:
         return how(f"{seen} That is too little to call any label wrong, so none is.")
+    if not noise["flagged"]:
+        return how(f"{seen} No label looks wrong to it.")
     listed = (
         f"{seen} {many(noise['flagged'], 'label')}, {percent(noise['flagged_share'])} of all, look wrong to "
         "it; the most suspicious stand below."

@@ -167,7 +167,7 @@ def _warnings(items: Sequence[Item], verdicts: Sequence[RecordedVerdict], inputs
         "others, and no precision is promised"
     ]
     told = [f"{count} {what}" for what, count in counted.items() if count]
-    return told + (few if prompts < min(FEWEST_PROMPTS, len(items)) else [])
+    return told + (few if prompts < FEWEST_PROMPTS else [])
 
 
 def _names(verdicts: Sequence[RecordedVerdict]) -> list[str]:

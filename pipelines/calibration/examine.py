@@ -21,7 +21,7 @@ from judges.agreement import (
     precision_recall_f1,
 )
 from judges.bias import leanings, position, repeats, self_preference
-from judges.intervals import Array, Estimate, Statistic, bootstrap, weighted_mean
+from judges.intervals import Array, Estimate, Statistic, bootstrap, clopper_pearson, weighted_mean
 from judges.items import Item
 from pipelines.calibration.probability import Fit, answers, cascade, fit, hear, planner, selective, told
 from pipelines.calibration.settings import Settings
@@ -47,6 +47,13 @@ class _Told:
     def estimate(self, statistic: Statistic) -> Estimate | None:
         return bootstrap(statistic, self.clusters, seed=self.seed)
 
+    def rate(self, statistic: Statistic) -> Estimate | None:
+        """The same of a share: where all or none agree no resample differs; then by the exact interval."""
+        found, n = self.estimate(statistic), len(set(self.clusters))
+        if found is None or found.value not in (0, 1):
+            return found
+        return Estimate(found.value, clopper_pearson(round(found.value) * n, n))
+
 
 def examine(items: Sequence[Item], settings: Settings) -> Found:
     """Everything but who the judge is. At least one item has a usable verdict."""
@@ -62,6 +69,8 @@ def examine(items: Sequence[Item], settings: Settings) -> Found:
         "n": len(counted),
         "n_items": len(items),
         "n_failed": len(failed),
+        "n_prompts": len({item.prompt for item in items}),
+        "stated": all(item.stated for item in usable),
         **agreed,
         "annotators": _annotators(items, about, settings.epsilon),
         **_biases(decided, settings.seed),
@@ -123,8 +132,8 @@ def _agreement(told: _Told) -> Found:
         if verdict.verdict is not None
     ]
     return {
-        "agreement": _json(told.estimate(of(agreement))),
-        "agreement_no_ties": _json(told.estimate(without_ties)),
+        "agreement": _json(told.rate(of(agreement))),
+        "agreement_no_ties": _json(told.rate(without_ties)),
         "agreement_single": _json(
             bootstrap(
                 weighted_mean(np.array([float(same) for same, _ in single])),

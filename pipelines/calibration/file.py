@@ -86,6 +86,7 @@ class Calibration(_Read):
     judge: _Judge
     probability: _Mapped | None
     selective_items: _Answers | None
+    stated: bool = True
     principles: dict[str, _Weighed] | None
     jurors: dict[str, _Weighed] | None = None
     cascade: _Cascade | None = None

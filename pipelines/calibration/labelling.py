@@ -108,19 +108,21 @@ def _check_same_judge(
     """A calibration holds for the judge it was made with, asked in the same way."""
     path, names = config.calibration or "", calibration.judge.names
     if names is not None:
-        needed = {*(calibration.jurors or {}), *calibration.cascade_judges}
-        if not needed <= {judged_by.get("reward_model"), *_listed(judged_by.get("judge"))}:
+        asked = [judged_by.get("reward_model"), *_listed(judged_by.get("judge"))]
+        if list(names) != [name for name in asked if name is not None]:
             raise InputError(
                 path,
-                "a calibration of other judges",
-                seen=", ".join(sorted(needed)),
-                expected="the judges of this run by their specs, in the column judge of the verdicts",
+                "a calibration of recorded verdicts of another judge",
+                seen=", ".join(names) or "verdicts without a judge",
+                expected="the judge of this run, by its spec, in the column judge of the verdicts",
             )
-        if _listed(judged_by.get("judge")) != list(names):
-            console.warn(
-                f"{path} was made from recorded verdicts of {', '.join(names) or 'an unnamed judge'}; it "
-                "holds for this run only if these came from the same judge, asked in the same way"
+        if not calibration.stated:
+            raise InputError(
+                path,
+                "a calibration of bare verdicts, which says nothing of log-odds",
+                expected="verdicts with p_a, as prefgen judge writes them",
             )
+        console.warn(f"{path} is of recorded verdicts: it holds if the judge was asked in the same way then")
         return
     other = differences(calibration.asked_with or {}, judged_by)
     if other:

@@ -144,9 +144,10 @@ def fit(items: Sequence[Item], heard: Heard, settings: Settings) -> Fit | None:
     # Only a map that keeps the order of margins that were not fitted may see the labels it is tested on.
     if kind == "temperature" and heard.weights is None:
         t = fitted.log_odds(data.margin, style)
-    # The label is the side the judge leans to; the map says how far to believe it, but does not turn it.
-    confidence = np.where(margin == 0, 0.0, fitted.agreement(np.sign(margin) * t))
-    right = np.where(margin > 0, data.human == 1, data.human == 0) & (margin != 0)
+    # The label is the side the judge leans to; where the map believes the other side there is none.
+    towards = np.sign(margin) * t
+    confidence = np.where(towards > 0, fitted.agreement(towards), 0.0)
+    right = np.where(margin > 0, data.human == 1, data.human == 0) & (towards > 0)
     return Fit(fitted, trials, confidence, right, np.array(one_a_prompt(items)))
 
 
@@ -177,7 +178,7 @@ def told(items: Sequence[Item], heard: Heard, fit: Fit, settings: Settings) -> F
         "brier_calibrated": brier(*after),
         "ece_noise_floor": noise_floor(after[0], seed=settings.seed),
         "auroc": discrimination(np.abs(raw[known]), favoured(raw[known], human[known])[1]),
-        "reliability": [asdict(item) for item in reliability(*after)],
+        "reliability": [asdict(item) for item in reliability(*after, level=np.abs(raw[known]))],
         "temperature": fit.map.temperature,
         "map": fit.map.model_dump(mode="json"),
         "maps": maps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from judges.intervals import clopper_pearson
+from judges.items import FEWEST_PROMPTS
 from pipelines.calibration.words import FEWEST_FOR_INTERVAL, STYLE, Found, p_value, points, within
 from pipelines.markup import many, number, percent
 
@@ -16,8 +17,16 @@ _PARADOX_REPEATS, _PARADOX_SHIFT = 0.95, 0.1
 
 def watch(found: Found) -> list[str]:
     """One sentence a worry."""
-    about = (_failures, _positions, _likings, _self_preference, _map, _labels)
+    about = (_prompts, _failures, _positions, _likings, _self_preference, _map, _labels)
     return [worry for worries in about for worry in worries(found)]
+
+
+def _prompts(found: Found) -> Iterator[str]:
+    if (n := found["n_prompts"]) < FEWEST_PROMPTS:
+        yield (
+            f"The labels are of {many(n, 'prompt')} only: what is found holds for these, and no precision is "
+            f"promised for others. Label pairs of {FEWEST_PROMPTS} prompts at the very least."
+        )
 
 
 def _failures(found: Found) -> Iterator[str]:

@@ -77,7 +77,7 @@ def _lead(manifest: Mapping[str, Any]) -> str:
     how = "scored by the reward model" if config["reward_model"] else f"judged {config['judging']} by"
     return (
         f"Responses written by {text(', '.join(config['policy']))}, {how} {text(judge)}. A pair says which "
-        f"of two responses to one prompt is better. It is kept for {text(rule_in_words(manifest))}."
+        f"of two responses to one prompt is better. It is kept with {text(rule_in_words(manifest))}."
     )
 
 
@@ -175,7 +175,7 @@ def _making(findings: Findings, manifest: Mapping[str, Any]) -> str:
     config = manifest["config"]
     rule = {
         "pairs from each prompt": f"{text(config['strategy'])}, at most {config['max_pairs']:,}",
-        "kept for": text(rule_in_words(manifest)),
+        "kept with": text(rule_in_words(manifest)),
         "seed": text(manifest["seed"]),
     }
     if config["judge"]:

@@ -44,6 +44,19 @@ def test_temperature_of_a_two_by_two_table() -> None:
     assert fit_temperature(margin, human) == pytest.approx(2 / math.log(3), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["temperature", "debiased", "isotonic"])
+@pytest.mark.parametrize("n", [10, 40, 200])
+def test_no_map_is_surer_than_its_labels_allow(kind: str, n: int) -> None:
+    """A judge that is always right on n labels: by the rule of succession (n + 1) / (n + 2) on average."""
+    margin = np.random.default_rng(0).normal(0, 3, n)
+    style = np.random.default_rng(1).normal(0, 50, (n, 4))
+    data = Labelled(margin, style, (margin > 0).astype(np.float64), [str(number) for number in range(n)])
+    fitted = fit_map(kind, data)  # type: ignore[arg-type]
+    sure = fitted.agreement(np.abs(fitted.log_odds(margin, style)))
+    assert sure.mean() <= (n + 1) / (n + 2) + 1e-6
+    assert sure.mean() > 1 - 9 / n
+
+
 def test_temperature_as_logistic_regression_without_intercept() -> None:
     data = labelled()
     oracle = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(
@@ -128,6 +141,12 @@ def test_a_debiased_map_reads_the_texts() -> None:
     long, short = candidate("x" * 30), candidate("x" * 10)
     assert fitted.probability(1.0, long, short) == pytest.approx(sigmoid(1.0 - math.tanh(2.0)))
     assert fitted.probability(1.0, short, long) == pytest.approx(sigmoid(1.0 + math.tanh(2.0)))
+
+
+def test_extreme_log_odds_do_not_overflow() -> None:
+    fitted = CalibrationMap(kind="temperature", temperature=0.02, tie=0.5)
+    told = fitted.agreement(fitted.log_odds(np.array([-1e6, 0.0, 1e6]), np.zeros((3, 4))))
+    assert told == pytest.approx([0.0, 1 / 2.5, 1.0])
 
 
 def test_style_is_counted_from_the_texts() -> None:

@@ -53,6 +53,17 @@ def test_brier_and_auroc_as_scikit_learn() -> None:
     assert discrimination(sure, right) == pytest.approx(roc_auc_score(right, sure), abs=1e-9)
 
 
+def test_a_judge_that_never_decides_has_the_score_of_a_coin() -> None:
+    assert brier(np.full(4, 0.5), np.full(4, 0.5)) == 0.25
+
+
+def test_few_levels_are_the_bins() -> None:
+    confidence = np.array([0.9, 0.91, 0.92, 0.5, 0.5])  # Of one level each: folds differ a little.
+    agreed = np.array([1.0, 1, 0, 0.5, 0.5])
+    told = reliability(confidence, agreed, np.array([1.0, 1, 1, 0, 0]))
+    assert [(item.n, item.agreed) for item in told] == [(2, 0.5), (3, pytest.approx(2 / 3))]
+
+
 def test_equal_confidences_tell_nothing() -> None:
-    assert discrimination(np.full(4, 0.7), np.array([1.0, 0, 1, 0])) == pytest.approx(0.5)
+    assert discrimination(np.full(4, 0.7), np.array([1.0, 0, 1, 0])) is None
     assert discrimination(np.full(2, 0.7), np.ones(2)) is None

@@ -169,7 +169,7 @@ def test_recorded_verdicts_of_several_judges_are_combined(labelled: Path, prefge
     others = ("--judge", "scripted/judge", "--judge", "scripted/writer", "--combine", "stacked")
     ran = prefgen("generate", labelled / "p.jsonl", *WRITER, *others, *options)
     assert ran.code == 2
-    assert "a calibration of other judges" in ran.err
+    assert "a calibration of recorded verdicts of another judge" in ran.err
     one = [json.loads(line) for line in (labelled / "v.jsonl").read_text().splitlines()]
     write_prompts(labelled / "one.jsonl", (row for row in one if row["judge"] == "scripted/judge"))
     ran = prefgen(
@@ -193,3 +193,24 @@ def test_thresholds_of_kto_rows_know_no_calibration(labelled: Path, prefgen: Run
     )  # fmt: skip
     assert ran.code == 2
     assert "--kto-labels threshold" in ran.err
+
+
+def test_a_stored_jury_is_stacked_by_a_calibration_made_later(labelled: Path, prefgen: Runner) -> None:
+    prompts = some_prompts(labelled / "few.jsonl", 40)
+    ran = prefgen(
+        "generate", prompts, *WRITER, *TWO, "--combine", "median", "--planted", 0, "--out", labelled / "jury"
+    )
+    assert ran.code == 0, ran.err
+    ran = prefgen(
+        "calibrate", labelled / "l.jsonl", *TWO, "--combine", "stacked", "--out", labelled / "later", "--json"
+    )
+    weights = {name: told["weight"] for name, told in ran.result["jurors"].items()}
+    calibration = labelled / "later" / "calibration.json"
+    ran = prefgen(
+        "pair", labelled / "jury", "--calibration", calibration, "--out", labelled / "paired", "--json"
+    )
+    assert ran.code == 0, ran.err
+    assert ran.result["weighing"]["combine"] == "stacked"
+    assert ran.result["weighing"]["judges"] == pytest.approx(weights)
+    assert ran.result["counts"]["pairs"] > 10
+    assert ran.result["usage"]["requests"] == 0
