@@ -30,6 +30,7 @@ from prefgen.decontamination import Overlap, read_index
 from prefgen.errors import GateError, InputError
 from prefgen.ledger import Ledger, default_path
 from prefgen.models import ModelSpec, family
+from prefgen.planted import MUST_HOLD
 from prefgen.prompt import read_prompts
 from prefgen.rows import CarriedColumns
 from prefgen.run import RunDirectory
@@ -237,7 +238,12 @@ def _constitution(config: GenerateConfig) -> dict[str, str] | None:
 def check_gates(config: GenerateConfig, publisher: Publisher) -> None:
     """Raises GateError when a planted pair came out wrong or too many calls failed."""
     out, counts = publisher.run.path, publisher.counts
-    wrong = [f"{item.prompt_id}: {item.kind}" for item in publisher.planted if not item.correct]
+    wrong = [
+        f"{item.prompt_id}: {item.kind}: {MUST_HOLD[item.kind]}"
+        + ("" if item.margin is None else f" (margin {item.margin:+.2f})")
+        for item in publisher.planted
+        if not item.correct
+    ]
     if config.both_orders or config.judging != "pairwise":
         wrong += publisher.swap_errors
     if wrong:

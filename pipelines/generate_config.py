@@ -188,9 +188,8 @@ class JudgingConfig(CallConfig):
     def _one_judge(self) -> Self:
         both = bool(self.judge) and self.reward_model is not None
         if (both and self.combine != "cascade") or (self.needs_judge and not self.judges):
-            raise ValueError(
-                "give exactly one of --judge MODEL and --reward-model MODEL; both make a --combine cascade"
-            )
+            both_make = "; both make a --combine cascade" if both and self.knows_labels else ""
+            raise ValueError(f"give exactly one of --judge MODEL and --reward-model MODEL{both_make}")
         if len(set(self.judge)) < len(self.judge):
             raise ValueError("a --judge stands twice; to ask one more often raise --votes")
         if self.combine != "mean" and len(self.judges) == 1:

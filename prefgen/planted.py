@@ -23,6 +23,12 @@ from prefgen.prompt import Prompt
 from prefgen.verdicts import Standing
 
 Kind = Literal["identical", "empty", "corrupted", "swapped"]
+MUST_HOLD: dict[str, str] = {
+    "identical": "a response against itself must not become a pair",
+    "empty": "a response must not lose to an empty one",
+    "corrupted": "a response must not lose to its own words shuffled",
+    "swapped": "the shuffled pair told the other way round must come out the same",
+}
 _MIN_WORDS = 5
 _SWAP_TOLERANCE = 1e-6
 

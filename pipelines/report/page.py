@@ -11,6 +11,7 @@ from pipelines.page import page, section
 from pipelines.report.figures import clarity, examples, lengths, position, scores
 from pipelines.report.findings import Findings, Planted, find
 from pipelines.summary import rule_in_words
+from prefgen.planted import MUST_HOLD
 from prefgen.run import RunDirectory
 
 _LOST = {
@@ -35,12 +36,6 @@ _FAILURES = {
     "truncated": "the reply was cut by the token limit",
     "api_error": "the provider answered with an error",
     "timeout": "no answer in time",
-}
-_PLANTED = {
-    "identical": "a response against itself must not become a pair",
-    "empty": "a response must not lose to an empty one",
-    "corrupted": "a response must not lose to its own words shuffled",
-    "swapped": "the shuffled pair told the other way round must come out the same",
 }
 _ROLES = {"policy": "Writer of responses", "judge": "Judge", "reward_model": "Reward model"}
 _TIMINGS = {"start_models": "starting the models", "sample_and_judge": "writing and judging"}
@@ -140,7 +135,7 @@ def _planted(findings: Findings) -> str:
     if not findings.planted:
         return '<p class="how">No pairs with a known answer were planted in this run.</p>'
     rows = [
-        [text(_PLANTED.get(kind, kind)), f"{told.tried:,}", f"{told.held:,}", _mean_margin(told)]
+        [text(MUST_HOLD[kind]), f"{told.tried:,}", f"{told.held:,}", _mean_margin(told)]
         for kind, told in findings.planted.items()
     ]
     how = "Pairs whose answer is known go the same way as all others; a single wrong one stops the run."
