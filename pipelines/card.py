@@ -60,5 +60,7 @@ def _body(manifest: dict[str, Any]) -> str:
         judge=judge,
         how=how,
         constitution=by,
-        calibrated=", not calibrated against human labels" if uncalibrated else ", calibrated",
+        calibrated="the same as a probability, not calibrated against human labels"
+        if uncalibrated
+        else "the calibrated probability that people agree",
     )

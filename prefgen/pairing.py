@@ -83,7 +83,7 @@ def pair_up(prompt: Prompt, candidates: Sequence[Candidate], standing: Standing,
             sure = rule.confidence.probability(margin, better, worse)
             why = standing.reasons(better.id, worse.id)
             (kept if reason is None else paired.unsure).append(
-                Preference(prompt, better, worse, margin, sure, why)
+                Preference(prompt, better, worse, margin, sure, why, standing.slot_bias(better.id, worse.id))
             )
     kept.sort(key=_clearest_first)
     paired.unsure.sort(key=_clearest_first)

@@ -12,7 +12,8 @@ from prefgen.prompt import Prompt
 @dataclass(frozen=True, slots=True)
 class Preference:
     """`margin`: log-odds that chosen beats rejected (> 0). `confidence`: the same as a probability,
-    calibrated where the run has a calibration. `why`: ledger keys of the judgments behind it."""
+    calibrated where the run has a calibration. `slot_bias`: log-odds by which the judge
+    leant to the response shown first, which the margin is free of. `why`: ledger keys of the judgments."""
 
     prompt: Prompt
     chosen: Candidate
@@ -20,6 +21,7 @@ class Preference:
     margin: float
     confidence: float
     why: tuple[str, ...] = ()
+    slot_bias: float | None = None
 
     @property
     def id(self) -> str:

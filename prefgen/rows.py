@@ -26,6 +26,7 @@ _RESERVED = {
     "completion",
     "label",
     "margin",
+    "slot_bias",
     "confidence",
     "score",
 }
@@ -35,7 +36,7 @@ def dpo_schema(format: Format, carried: CarriedColumns) -> pa.Schema:
     text = MESSAGES if format == "conversational" else pa.string()
     fields = [("prompt", text), ("chosen", text), ("rejected", text)]
     fields += [(name, pa.string()) for name in _DPO]
-    fields += [("margin", pa.float64()), ("confidence", pa.float64())]
+    fields += [(name, pa.float64()) for name in ("margin", "confidence", "slot_bias")]
     return pa.schema([*fields, *carried.fields()])
 
 
@@ -57,6 +58,7 @@ def dpo_row(preference: Preference, format: Format) -> dict[str, Any]:
         "chosen_id": preference.chosen.id,
         "rejected_id": preference.rejected.id,
         "margin": preference.margin,
+        "slot_bias": preference.slot_bias,
         "confidence": preference.confidence,
     }
 

@@ -72,7 +72,8 @@ class Standing:
     `scores`: log-odds scale, only differences mean anything; a candidate is absent when some judgment
     it needs failed. `margins`: log-odds that the first of the pair beats the second, for pairs that
     met; each pair stands once. `failed`: pairs whose judgment failed, ("", id) for a candidate scored on
-    its own; `why`: ledger keys by pair or candidate. `sparse`: the slot had to be estimated; only pairs
+    its own; `why`: ledger keys by pair or candidate. `slots`: b = (z_ab - z_ba) / 2 of pairs that met in both
+    orders, log-odds towards the response shown first. `sparse`: the slot had to be estimated; only pairs
     that met in both orders have a margin.
     """
 
@@ -80,6 +81,7 @@ class Standing:
     margins: Mapping[Pair, float] = field(default_factory=dict)
     failed: frozenset[Pair] = frozenset()
     why: Mapping[Pair | str, tuple[str, ...]] = field(default_factory=dict)
+    slots: Mapping[Pair, float] = field(default_factory=dict)
     sparse: bool = False
 
     def margin(self, a: str, b: str) -> float | None:
@@ -93,6 +95,10 @@ class Standing:
         if a not in self.scores or b not in self.scores:
             return None
         return self.scores[a] - self.scores[b]
+
+    def slot_bias(self, a: str, b: str) -> float | None:
+        """The same whichever is named first; None where the two did not meet in both orders."""
+        return self.slots.get((a, b), self.slots.get((b, a)))
 
     def failed_between(self, a: str, b: str) -> bool:
         """Whether a judge failed on this pair or on either side, rather than not having been asked."""
@@ -146,6 +152,7 @@ def _pooled(ids: Sequence[str], standings: Mapping[str, Standing], weighing: Wei
         margins,
         frozenset[Pair]().union(*(told.failed for told in every)),
         why,
+        {pair: fmean(told.slots[pair] for told in every) for pair in shared if pair in every[0].slots},
         any(told.sparse for told in every),
     )
 
@@ -184,7 +191,20 @@ def _settle_pairs(ids: Sequence[str], results: list[JudgeResult], weights: Mappi
         margins = {pair: margin for pair, margin in margins.items() if pair not in lopsided}
     else:
         scores = fit_scores(ids, margins)
-    return Standing(scores, margins, frozenset(failed), {pair: _keys(said[pair]) for pair in margins}, sparse)
+    why: dict[Pair | str, tuple[str, ...]] = {pair: _keys(said[pair]) for pair in margins}
+    return Standing(scores, margins, frozenset(failed), why, _slots(said, margins), sparse)
+
+
+def _slots(said: Mapping[Pair, Sequence[Judgment]], pairs: Iterable[Pair]) -> dict[Pair, float]:
+    found = {}
+    for pair in pairs:
+        shown = {
+            order: [item.log_odds for item in said[pair] if item.provenance.order == order]
+            for order in ("ab", "ba")
+        }
+        if shown["ab"] and shown["ba"]:
+            found[pair] = (fmean(shown["ab"]) - fmean(shown["ba"])) / 2
+    return found
 
 
 def _round_robin(met: Set[Pair], lopsided: Set[Pair]) -> bool:

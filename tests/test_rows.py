@@ -138,6 +138,7 @@ def test_schemas_hold_the_contracts_columns(format: Any) -> None:
         "rejected_id",
         "margin",
         "confidence",
+        "slot_bias",
     ]
     kto = ["prompt", "completion", "label", "prompt_id", "candidate_id", "score"]
     assert dpo_schema(format, CarriedColumns()).names == dpo

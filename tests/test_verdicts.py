@@ -245,3 +245,14 @@ def test_reasons_are_the_ledger_keys_behind_the_margin() -> None:
     assert standing.reasons("y", "x") == ("k1", "k2")
     singles = settle(["x", "y"], [judgment("x", None, 1.0, key="k3"), judgment("y", None, 2.0, key="k4")])
     assert singles.reasons("y", "x") == ("k4", "k3")
+
+
+def test_the_slot_is_told_beside_the_margin() -> None:
+    """z_ab = 3 and z_ba = 1: the content is 2, the lean to the first position 1, however it is told."""
+    there = [judgment("x", "y", 3.0, order="ab"), judgment("x", "y", 1.0, order="ba")]
+    back = [item.swap() for item in there]
+    for told in (there, back, [there[0], back[1]]):
+        standing = settle(["x", "y"], told)
+        assert standing.margin("x", "y") == pytest.approx(2.0)
+        assert standing.slot_bias("x", "y") == standing.slot_bias("y", "x") == pytest.approx(1.0)
+    assert settle(["x", "y"], there[:1]).slot_bias("x", "y") is None
