@@ -25,6 +25,7 @@ from pipelines.audit.probes import probe_judge
 from pipelines.audit.tables import check_tables, read_pairs
 from pipelines.console import Console
 from pipelines.judging import check_judging, make_judge, roles_of
+from pipelines.markup import many, signed
 from prefgen import __version__
 from prefgen.decontamination import EvalIndex, read_index
 from prefgen.errors import GateError, UsageError
@@ -118,8 +119,8 @@ def warnings_of(found: Mapping[str, Any]) -> Iterator[str]:
     noise = found["label_noise"]
     if noise is not None and noise["learnable"] and noise["flagged"]:
         yield (
-            f"{noise['flagged']} labels look wrong ({noise['flagged_share']:.1%}): read suspicious.jsonl "
-            "before training"
+            f"{many(noise['flagged'], 'label')} ({noise['flagged_share']:.1%}) may be wrong: read "
+            "suspicious.jsonl before training"
         )
     for file, told in (found["contamination"] or {}).items():
         if told["contaminated"]:
@@ -148,8 +149,10 @@ def _surface_warnings(surface: Mapping[str, Any] | None) -> Iterator[str]:
     for name, effect in surface["effects"].items():
         d = effect["d"]
         if d is not None and abs(d["value"]) >= MEDIUM_D:
-            more = "more" if d["value"] > 0 else "less"
-            yield f"chosen responses have {more} {name} (Cohen's d {d['value']:+.2f}): a model may learn that"
+            more = d["value"] > 0
+            what = f"{'more' if more else 'fewer'} {name}"
+            what = "longer" if name == "length" and more else "shorter" if name == "length" else what
+            yield f"chosen responses: {what} (Cohen’s d {signed(d['value'])}); a model may learn that"
     alone = surface["alone"]
     if alone is not None and alone["auc"] >= HIGH_AUC:
         yield (
