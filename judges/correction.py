@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-from judges.intervals import Estimate
+from judges.intervals import Array, Estimate
 from judges.significance import cluster_sums
 
-Array = npt.NDArray[np.float64]
 LEAST_SKILL = 0.2
 
 

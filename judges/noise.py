@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from judges.intervals import Estimate, bootstrap, weighted_mean
+from judges.intervals import Array, Estimate, bootstrap, weighted_mean
 from prefgen.decontamination import words
 
-Array = npt.NDArray[np.float64]
 FOLDS = 5
 FEWEST = 50
 """Groups below which nothing is said."""

@@ -8,9 +8,9 @@ rarely make anyone rich, so every m whose bettor is 1/α times richer is given u
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from judges.intervals import Array
+
 _STEPS = 1000
 _LARGEST_BET = 0.5
 

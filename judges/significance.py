@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from judges.intervals import Array
+
 _EXACT = 14
 """Up to so many clusters every pattern of signs is tried (16,384 of them)."""
 _CHUNK = 250

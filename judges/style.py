@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from judges.intervals import Statistic
+from judges.intervals import Array, Statistic
 from judges.win_rate import controlled_rate, logistic_fit
 from prefgen.surface import surface
 
-Array = npt.NDArray[np.float64]
 FEATURES = ("length", "headers", "lists", "bold")
 
 

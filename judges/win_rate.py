@@ -8,11 +8,8 @@ unless difficulties are given. Rates are in percent.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from judges.intervals import Statistic
-
-Array = npt.NDArray[np.float64]
+from judges.intervals import Array, Statistic
 
 
 def win_rate(preference: Array) -> float:

@@ -63,6 +63,15 @@ def dpo_row(preference: Preference, format: Format) -> dict[str, Any]:
     }
 
 
+def as_text(value: str | list[dict[str, str]]) -> str:
+    """A prompt or response as a row of either format holds it, as one string."""
+    if isinstance(value, str):
+        return value
+    if len(value) == 1:
+        return value[0]["content"]
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in value)
+
+
 def kto_row(row: KTORow, format: Format) -> dict[str, Any]:
     return {
         "prompt": _prompt(row.prompt, format),

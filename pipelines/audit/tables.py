@@ -15,6 +15,7 @@ from judges.effects import FEATURES
 from judges.intervals import Array
 from prefgen.errors import InputError
 from prefgen.messages import content_hash
+from prefgen.rows import as_text
 from prefgen.run import RunDirectory
 from prefgen.surface import surface
 from prefgen.tables import read_table
@@ -63,15 +64,6 @@ def pair_rows(path: Path) -> Iterator[Row]:
         for row in read_table(path / "dpo" / f"{split}.parquet", _PAIR):
             texts = {name: as_text(row[name]) for name in ("prompt", "chosen", "rejected")}
             yield row | texts | {"split": split}
-
-
-def as_text(value: str | list[dict[str, str]]) -> str:
-    """A prompt or response of either format as one string."""
-    if isinstance(value, str):
-        return value
-    if len(value) == 1:
-        return value[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in value)
 
 
 def read_pairs(path: Path) -> Pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,25 +135,21 @@ def _kappas(pairs: Mapping[str, float]) -> str:
 
 
 def _principles(principles: Mapping[str, Any] | None) -> str:
-    if principles is None:
-        return ""
-    heaviest = sorted(principles.items(), key=lambda item: -item[1]["weight"])
-    rows = [[text(name), percent(told["agreement"]), percent(told["weight"])] for name, told in heaviest]
-    told = table("By principle", ("principle", "agreement alone", "weight"), rows)
-    said = how(
+    said = (
         "How often each principle alone names the side that people prefer, and its weight in the verdict, "
         "fitted on these labels from equal shares. A weight of 0 says that the others do without it."
     )
-    return section("Which principles earn their place?", told + said)
+    return section("Which principles earn their place?", _weights("principle", principles, percent, said))
 
 
 def _jurors(jurors: Mapping[str, Any] | None) -> str:
-    if jurors is None:
+    said = "How often each judge alone names the side that people prefer, and what its log-odds count for."
+    return section("Which judges carry the jury?", _weights("judge", jurors, places, said))
+
+
+def _weights(what: str, weighed: Mapping[str, Any] | None, show: Callable[[float], str], said: str) -> str:
+    if weighed is None:
         return ""
-    heaviest = sorted(jurors.items(), key=lambda item: -item[1]["weight"])
-    rows = [[text(name), percent(told["agreement"]), places(told["weight"])] for name, told in heaviest]
-    told = table("By judge", ("judge", "agreement alone", "weight"), rows)
-    said = how(
-        "How often each judge alone names the side that people prefer, and what its log-odds count for."
-    )
-    return section("Which judges carry the jury?", told + said)
+    heaviest = sorted(weighed.items(), key=lambda item: -item[1]["weight"])
+    rows = [[text(name), percent(told["agreement"]), show(told["weight"])] for name, told in heaviest]
+    return table(f"By {what}", (what, "agreement alone", "weight"), rows) + how(said)

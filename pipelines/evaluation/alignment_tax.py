@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from judges.intervals import Statistic, bootstrap, weighted_mean
+from judges.intervals import Array, Statistic, bootstrap, weighted_mean
 from pipelines.evaluation.answers import Side, as_file
 from prefgen.errors import InputError, UsageError
 from prefgen.messages import Json
@@ -23,7 +22,6 @@ from prefgen.records import read_records
 from trainers.preflight import encode
 from trainers.rows import parse_demonstration, read_rows
 
-Array = npt.NDArray[np.float64]
 _WEIGHTS = ("vllm", "transformers")
 
 

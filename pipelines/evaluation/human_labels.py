@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from judges.correction import LEAST_SKILL, prediction_powered, rogan_gladen
-from judges.intervals import Estimate
+from judges.intervals import Array, Estimate
 from pipelines.evaluation.annotations import Annotation
-from pipelines.evaluation.numbers import Array, clusters_of, preferences, usable_of
+from pipelines.evaluation.numbers import clusters_of, preferences, usable_of
 from prefgen.errors import InputError
 from prefgen.labels import LabelledPair
 

@@ -25,6 +25,7 @@ from prefgen.judgment import JudgeResult, Judgment
 from prefgen.pairing import PairingRule, pair_up
 from prefgen.preference import Preference
 from prefgen.prompt import Prompt
+from prefgen.rows import as_text
 from prefgen.run import RunDirectory
 from prefgen.sampling import Sampled
 from prefgen.tables import read_table
@@ -239,7 +240,7 @@ def _why_unscored(item: Candidate) -> str:
 
 
 def _stored(row: Row) -> Example:
-    return Example(**row | {name: _text(row[name]) for name in ("prompt", "chosen", "rejected")})
+    return Example(**row | {name: as_text(row[name]) for name in ("prompt", "chosen", "rejected")})
 
 
 def _recalled(preference: Preference) -> Example:
@@ -249,15 +250,6 @@ def _recalled(preference: Preference) -> Example:
         *(preference.prompt.text, chosen.text, rejected.text),
         *(preference.margin, preference.confidence),
     )
-
-
-def _text(value: str | list[dict[str, str]]) -> str:
-    """A prompt or response of either format as one string."""
-    if isinstance(value, str):
-        return value
-    if len(value) == 1:
-        return value[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in value)
 
 
 def _finish_examples(findings: Findings, judgments: Path) -> None:
