@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from judges.intervals import Statistic, bootstrap, weighted_mean
+from judges.intervals import Array, Statistic, bootstrap, weighted_mean
 from judges.sequential import confidence_sequence, first_clear
 from judges.significance import (
     cluster_sums,
@@ -25,7 +24,6 @@ from judges.win_rate import discrete_win_rate, length_control, standard_error, w
 from pipelines.evaluation.annotations import Annotation
 from prefgen.errors import GateError, InputError
 
-Array = npt.NDArray[np.float64]
 RESAMPLES = 10_000
 _REFITS = 1000
 """Resamples where each takes a regression."""
@@ -163,7 +161,10 @@ def _significance(preference: Array, clusters: Sequence[str], seed: int) -> dict
 
 def _power(preference: Array, clusters: Sequence[str], detect: float) -> dict[str, Any] | None:
     """What 80% power takes; None where all clusters are the same."""
-    error = 100 * clustered_standard_error(preference, clusters)
+    # As spread as they would be around an even match: the spread of a landslide says nothing of a close race.
+    both_ways = np.append(preference, 1 - preference)
+    mirrored = [*(f"{name} a" for name in clusters), *(f"{name} b" for name in clusters)]
+    error = 100 * clustered_standard_error(both_ways, mirrored) * 2**0.5
     if not error > 0:
         return None
     spread = error * len(preference) ** 0.5

@@ -372,3 +372,15 @@ def test_an_evaluation_is_no_run_to_report_on(
     refused = prefgen("report", tmp_path / "e")
     assert refused.code == 2
     assert "not a run directory" in refused.err
+
+
+def test_a_landslide_does_not_make_a_close_race_easy_to_see(tmp_path: Path, prefgen: Runner) -> None:
+    """Nearly all wins: around an even match such verdicts would be 0 or 1, and 5 points take 785 prompts."""
+    rows = [
+        {"id": n, "preference": 0.999, "length_model": 10 + n % 3, "length_baseline": 10} for n in range(30)
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ran = prefgen("evaluate", "--annotations", path, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.result["power"]["prompts_needed"] == pytest.approx(785, rel=0.05)
