@@ -53,18 +53,20 @@ def check_rows(
     max_length: int,
     ends: Collection[int],
     keep_cut: bool,
+    reserve: int = 0,
 ) -> Checked:
     """The rows a trainer can use, and the count of all others.
 
     `max_length`: tokens of prompt and completion; `ends`: ids that end a turn; `keep_cut`: whether a
-    completion that loses its end still teaches. Raises InputError where the chat template refuses a row.
+    completion that loses its end still teaches; `reserve`: tokens that a completion yet to be written needs.
+    Raises InputError where the chat template refuses a row.
     """
     kept: list[Row] = []
     dropped: Counter[str] = Counter()
     cut = unaligned = unended = 0
     probes: list[tuple[int, ...]] = []
     for row, encoded in _encode_all(rows, tokenizer):
-        reason = drop_reason(row, encoded, max_length, keep_cut)
+        reason = drop_reason(row, encoded, max_length, keep_cut, reserve)
         if reason:
             dropped[reason] += 1
             continue
@@ -72,15 +74,15 @@ def check_rows(
         cut += any(len(ids) > max_length for ids in encoded.sequences)
         unaligned += encoded.shared < len(encoded.prompt)
         unended += not all(any(i in ends for i in ids[encoded.shared :]) for ids in encoded.sequences)
-        probes += [encoded.sequences[0][:max_length]] if len(probes) < PROBES else []
+        probes += [(encoded.sequences or (encoded.prompt,))[0][:max_length]] if len(probes) < PROBES else []
     return Checked(kept, dropped, cut, unaligned, unended, tuple(probes))
 
 
-def drop_reason(row: Row, encoded: Encoded, max_length: int, keep_cut: bool) -> str | None:
+def drop_reason(row: Row, encoded: Encoded, max_length: int, keep_cut: bool, reserve: int = 0) -> str | None:
     """Why a row cannot be used, or None. An empty completion teaches only when it is the one not wanted."""
-    if row.label is not False and not _last_text(row.completions[0]).strip():
+    if row.completions and row.label is not False and not _last_text(row.completions[0]).strip():
         return "empty_completion"
-    if encoded.shared >= max_length:
+    if encoded.shared + max(1, reserve) > max_length:
         return "prompt_too_long"
     if not keep_cut and any(len(ids) > max_length for ids in encoded.sequences):
         return "too_long"
@@ -110,7 +112,8 @@ def encode(row: Row, tokenizer: PreTrainedTokenizerBase) -> Encoded:
         sequences = tuple(_ids(_join(row.prompt, text, tokenizer), tokenizer) for text in row.completions)
     except Exception as error:  # a template is a program of the model's author: it raises what it likes
         raise InputError(row.path, f"the chat template refuses this row ({error})", line=row.line) from error
-    return Encoded(prompt, sequences, min(_common_prefix(prompt, ids) for ids in sequences))
+    shared = min((_common_prefix(prompt, ids) for ids in sequences), default=len(prompt))
+    return Encoded(prompt, sequences, shared)
 
 
 def _join(prompt: Text, completion: Text, tokenizer: PreTrainedTokenizerBase) -> Text:

@@ -40,7 +40,7 @@ def prepare(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) 
         )
     ends = loading.end_tokens(config.model, tokenizer)
     train, held_out = (
-        _arrange(check_rows(rows, tokenizer, limit, ends, stage.keep_cut), stage)
+        _arrange(check_rows(rows, tokenizer, limit, ends, stage.keep_cut, stage.reserve), stage)
         for rows in (train_rows, eval_rows)
     )
     _check_enough(config, stage, train, held_out, files[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -22,8 +22,8 @@ LABELS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": Fals
 class Row:
     """One training example and where it stands.
 
-    `completions` holds the one completion, or the chosen and the rejected one; `label` and `margin` are None
-    where the stage has none.
+    `completions` holds the one completion, the chosen and the rejected one, or none where the policy writes
+    them; `label` and `margin` are None where the stage has none; `columns`: what else a prompt's row holds.
     """
 
     path: Path
@@ -32,6 +32,7 @@ class Row:
     completions: tuple[Text, ...]
     label: bool | None = None
     margin: float | None = None
+    columns: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def conversational(self) -> bool:
@@ -121,6 +122,23 @@ def parse_pair(path: Path, record: Record, margin: bool = False) -> Row:
     sides = (_completion(path, record, "chosen"), _completion(path, record, "rejected"))
     difference = _number(path, record, "margin") if margin else None
     return Row(path, record.line, _prompt(path, record, record.values["prompt"]), sides, margin=difference)
+
+
+def parse_prompt(path: Path, record: Record) -> Row:
+    """A row with a `prompt`; a string is a user's turn. Its other columns are carried along."""
+    require_columns(path, record, "prompt")
+    values = dict(record.values)
+    prompt = _prompt(path, record, values.pop("prompt"))
+    turns = user(prompt) if isinstance(prompt, str) else prompt
+    return Row(path, record.line, turns, (), columns=values)
+
+
+def distinct_prompts(rows: Sequence[Row]) -> list[Row]:
+    """The first row of each prompt: a file of pairs may hold one several times."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row.prompt_hash, row)
+    return list(first.values())
 
 
 def parse_labelled(path: Path, record: Record) -> Row:

@@ -53,8 +53,9 @@ class Stage:
 
     `folder`: its dataset in a run directory; `columns`: a row as TRL takes it; `build`: the TRL trainer and
     the settings worth reporting; `reference`: whether the start of training is kept to compare with;
-    `keep_cut`: whether TRL cuts long rows (else drops them); `first_loss`: known loss while the policy is its
-    reference; `arrange`: order of the kept rows, without those that fit no batch; `check`: further demands.
+    `keep_cut`: whether TRL cuts long rows (else drops them); `reserve`: tokens of `max_length` kept free for
+    what the policy writes; `first_loss`: known loss while the policy is its reference; `arrange`: order of
+    the kept rows, without those that fit no batch; `check`: further demands.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Stage:
     head: Head = "language"
     reference: bool = False
     keep_cut: bool = True
+    reserve: int = 0
     first_loss: float | None = None
     arrange: Arrange = _as_they_stand
     check: Callable[[list[Row]], None] = lambda rows: None

@@ -124,3 +124,11 @@ def test_a_reward_is_not_padded_with_its_end_token(tmp_path: Path) -> None:
     assert tokenizer.pad_token == tokenizer.eos_token
     assert "<|pad|>" in (choose_pad_token(tokenizer, "reward") or "")
     assert tokenizer.pad_token == "<|pad|>"
+
+
+def test_a_prompt_leaves_room_for_what_is_written(tokenizer: Any) -> None:
+    row = chat("sky")
+    length = len(encode(row, tokenizer).prompt)
+    assert check_rows([row], tokenizer, length + 5, END, keep_cut=True, reserve=5).rows == [row]
+    checked = check_rows([row], tokenizer, length + 4, END, keep_cut=True, reserve=5)
+    assert (checked.rows, checked.dropped) == ([], {"prompt_too_long": 1})

@@ -9,12 +9,15 @@ import pytest
 from tiny import pairs, turn, write_jsonl, write_run
 
 from prefgen.errors import InputError, UsageError
+from prefgen.messages import user
 from trainers.rows import (
     Row,
+    distinct_prompts,
     find_files,
     parse_demonstration,
     parse_labelled,
     parse_pair,
+    parse_prompt,
     read_rows,
     split_by_prompt,
 )
@@ -152,3 +155,19 @@ def test_csv_and_json_are_read_too(tmp_path: Path) -> None:
     assert [row.label for row in read_rows(tmp_path / "rows.csv", parse_labelled, False)] == [True, False]
     (tmp_path / "rows.json").write_text(json.dumps([PAIR]))
     assert len(read_rows(tmp_path / "rows.json", parse_pair, False)) == 1
+
+
+def test_prompts_are_turns_with_their_columns_and_stand_once(tmp_path: Path) -> None:
+    path = write_jsonl(
+        tmp_path / "prompts.jsonl",
+        [
+            {"prompt": "one", "answer": "1"},
+            {"prompt": "two", "answer": "2"},
+            {"prompt": "one", "answer": "3"},
+        ],
+    )
+    found = distinct_prompts(read_rows(path, parse_prompt, as_chat=False))
+    assert [(row.prompt, row.completions, row.columns) for row in found] == [
+        (user("one"), (), {"answer": "1"}),
+        (user("two"), (), {"answer": "2"}),
+    ]

@@ -1,0 +1,41 @@
+"""A training stage beside the event loop that answers its questions to judges."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainers.config import StageConfig
+from trainers.monitor import OnLog
+
+
+class _StoppedError(Exception):
+    """Ends the training thread."""
+
+
+async def in_thread(
+    train: Callable[..., Path], config: StageConfig, on_log: OnLog | None = None, **options: Any
+) -> Path:
+    """Runs a stage in a thread of its own. Cancelled, it ends at the next log, and the last checkpoint stays.
+
+    `options`: further arguments of the stage, such as its rewards.
+    """
+    stop = threading.Event()
+
+    def log(numbers: dict[str, float]) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        if on_log is not None:
+            on_log(numbers)
+
+    training = asyncio.create_task(asyncio.to_thread(train, config, log, **options))
+    try:
+        return await asyncio.shield(training)
+    except asyncio.CancelledError:
+        stop.set()
+        # The loop goes on until then: the stage may be waiting for a judge.
+        await asyncio.wait([training])
+        raise
