@@ -16,6 +16,7 @@ from pipelines.calibration.config import CalibrateConfig
 from pipelines.console import Console
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
+from pipelines.launching import first_to_fail, relaunch
 from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
 from prefgen import __version__
@@ -261,6 +262,7 @@ def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str)
         from pipelines.train import train_stage
 
         built = build(config, given)
+        relaunch(built)
         console = Console(as_json=as_json, quiet=quiet)
         result, text = train_stage(run, built, console, check_vllm=check_vllm)
         console.result(result, text)
@@ -303,21 +305,26 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     console = Console()
     try:
-        cli.main(args=arguments, standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        ended = cli.main(
+            args=arguments,
+            standalone_mode=False,
+            obj=sys.argv[1:] if arguments is None else arguments,
+        )
     except click.ClickException as error:
         error.show()
         return 2
     except PrefgenError as error:
-        console.error(str(error))
+        if first_to_fail():
+            console.error(str(error))
         return error.exit_code
     except BaseExceptionGroup as group:
         return _from_group(group, console)
     except (KeyboardInterrupt, click.Abort):
-        console.error("interrupted; what was paid for is kept: go on with the same command and --resume")
+        if first_to_fail():
+            console.error("interrupted; what was paid for is kept: go on with the same command and --resume")
         return _INTERRUPTED
-    return 0
+    # A command that ended with click's Exit gives its code.
+    return ended if isinstance(ended, int) else 0
 
 
 def _from_group(group: BaseExceptionGroup[BaseException], console: Console) -> int:

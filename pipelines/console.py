@@ -1,6 +1,7 @@
 """What people see while a job runs: progress on a terminal, silence in a pipe, results at the end.
 
-Results go to stdout (one JSON object with `--json`); everything else goes to stderr.
+Results go to stdout (one JSON object with `--json`); everything else goes to stderr. Of the processes of one
+training run the main one speaks; errors are told by whoever meets them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from trainers.processes import is_main
+
 
 class Console:
     """`quiet`: neither progress nor notes, warnings only."""
@@ -31,17 +34,20 @@ class Console:
         self._err = RichConsole(stderr=True, highlight=False)
 
     def note(self, text: str) -> None:
-        if not self.quiet:
+        if not self.quiet and is_main():
             self._err.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        self._err.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        if is_main():
+            self._err.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     def error(self, text: str) -> None:
         self._err.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
 
     def result(self, values: Mapping[str, Any], text: str) -> None:
         """The outcome of a command: `values` as JSON, or `text` for people."""
+        if not is_main():
+            return
         print(json.dumps(values, ensure_ascii=False, allow_nan=False) if self.as_json else text)
         sys.stdout.flush()
 

@@ -85,6 +85,10 @@ class StageConfig(BaseModel):
     """How many checkpoints stay on disk; each is about three times as large as the trained weights."""
     report_to: tuple[str, ...] = ()
     """Trackers that get the metrics as well, such as tensorboard; none by default, since some upload them."""
+    accelerate: str | None = None
+    """Train on several devices: ddp, fsdp2, deepspeed_zero2, deepspeed_zero3, or a file of accelerate's."""
+    accelerate_arg: tuple[str, ...] = ()
+    """KEY=VALUE over what the accelerate config says, for example num_processes=4 or machine_rank=1."""
     resume: bool = False
     """Go on from the last checkpoint in OUT; a finished run is returned as it is."""
     overwrite: bool = False

@@ -23,14 +23,18 @@ from pydantic import BaseModel, JsonValue
 from prefgen.errors import RunDirectoryError, UsageError
 from trainers.config import StageConfig
 
-FREE_TO_CHANGE = frozenset({"out", "resume", "overwrite", "report_to", "keep_checkpoints"})
+FREE_TO_CHANGE = frozenset(
+    {"out", "resume", "overwrite", "report_to", "keep_checkpoints", "accelerate", "accelerate_arg"}
+)
 """Options that do not change the model that comes out."""
 
 
 class Beginning(BaseModel):
-    """`stage.json`. `inputs`: SHA-256 by what was read, None for a model that is no local folder."""
+    """`stage.json`. `inputs`: SHA-256 by what was read, None for a model that is no local folder;
+    `processes`: each takes `batch_size` rows, so their number is part of what is trained."""
 
     stage: str
+    processes: int = 1
     config: dict[str, JsonValue]
     inputs: dict[str, str | None]
 
@@ -76,7 +80,10 @@ def check_free(config: StageConfig, beginning: Beginning) -> None:
 
 
 def _check_same(out: Path, before: Beginning, now: Beginning) -> None:
-    changes = _changes({"stage": before.stage}, {"stage": now.stage})
+    changes = _changes(
+        {"stage": before.stage, "processes": before.processes},
+        {"stage": now.stage, "processes": now.processes},
+    )
     changes += _changes(before.config, now.config) + _changes(before.inputs, now.inputs)
     if changes:
         raise RunDirectoryError(
@@ -98,22 +105,25 @@ def begin(config: StageConfig, beginning: Beginning) -> Path | None:
     if config.overwrite and out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = _last_checkpoint(out / "checkpoints") if config.resume else None
+    checkpoint = _last_checkpoint(out / "checkpoints", beginning.processes) if config.resume else None
     write_json(out / "stage.json", beginning)
     return checkpoint
 
 
-def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; its state is written last, so one without was cut short and is deleted."""
+def _last_checkpoint(folder: Path, processes: int) -> Path | None:
+    """The newest whole checkpoint; one that was cut short is deleted."""
     steps = {int(path.name.removeprefix("checkpoint-")): path for path in folder.glob("checkpoint-*")}
     for _, path in sorted(steps.items(), reverse=True):
-        if _is_whole(path):
+        if _is_whole(path, processes):
             return path
         shutil.rmtree(path)
     return None
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_whole(checkpoint: Path, processes: int) -> bool:
+    """The main process writes its state last; the others each write that of their random numbers."""
+    if processes > 1 and len(list(checkpoint.glob("rng_state_*.pth"))) < processes:
+        return False
     try:
         json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
     except (OSError, ValueError):

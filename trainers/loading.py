@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prefgen.errors import ModelUnavailableError, UsageError
+from trainers import processes
 from trainers.config import Dtype, StageConfig
 from trainers.quiet import require_packages
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Head = Literal["language", "reward"]
@@ -25,8 +28,7 @@ def check_machine(config: StageConfig) -> None:
     require_packages("torch", "transformers", "trl", "accelerate", *(["peft"] if config.adapter else []))
     import torch
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or torch.cuda.device_count() > 1:
-        raise UsageError("training runs on one device: start one process with CUDA_VISIBLE_DEVICES=0")
+    _check_processes(config, torch.cuda.device_count())
     if config.qlora and not torch.cuda.is_available():
         raise UsageError("--qlora holds the weights in 4 bits, which needs a CUDA device; use --lora here")
     if config.qlora:
@@ -35,6 +37,29 @@ def check_machine(config: StageConfig) -> None:
         raise UsageError(
             f"{config.model} is an adapter, not a model; train it with --merge and start from its merged/"
         )
+
+
+def _check_processes(config: StageConfig, gpus: int) -> None:
+    if not processes.launched():
+        if config.accelerate:
+            raise UsageError(
+                "accelerate starts processes from the command line only; in Python, start the script itself "
+                "with accelerate launch --config_file FILE and leave the option out"
+            )
+        if gpus > 1:
+            raise UsageError(
+                f"this machine has {gpus} GPUs: use them all with --accelerate ddp, or one with "
+                "CUDA_VISIBLE_DEVICES=0"
+            )
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but LOCAL_RANK is not set: start the processes "
+                "with --accelerate ddp or accelerate launch, or unset WORLD_SIZE"
+            )
+    elif processes.sharded() and not gpus:
+        raise UsageError(f"{processes.sharded()} splits a model over GPUs and this machine has none")
+    if config.qlora and processes.sharded():
+        raise UsageError(f"--qlora holds whole weights in 4 bits, so not with {processes.sharded()}; use ddp")
 
 
 def _require_bitsandbytes() -> None:
@@ -112,13 +137,39 @@ def load_model(source: str, head: Head, dtype: Dtype, four_bits: bool = False) -
 
     options: dict[str, object] = {"dtype": getattr(torch, dtype)}
     if four_bits:
-        options |= {"quantization_config": _four_bits(), "device_map": {"": 0}}
+        options |= {
+            "quantization_config": _four_bits(),
+            "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))},
+        }
     try:
         if head == "language":
             return AutoModelForCausalLM.from_pretrained(source, **options)
         return AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise _unavailable(source, error) from error
+
+
+def load_weights(
+    config: StageConfig, head: Head, adapter: LoraConfig | None, weights: Mapping[str, Tensor]
+) -> PreTrainedModel:
+    """A whole model on the CPU with trained weights that were in shares, all of them or an adapter's.
+
+    Raises RuntimeError where names or shapes are not the model's.
+    """
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    # As long as it is set, every model that is loaded is split, by way of all processes.
+    unset_hf_deepspeed_config()
+    model = load_model(config.model, head, config.load_dtype)
+    if adapter is None:
+        model.load_state_dict(weights)
+        return model
+    from peft import get_peft_model
+
+    model = get_peft_model(model, adapter)
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    model.load_state_dict({name: weights[name] for name in trained}, strict=False)
+    return model
 
 
 def _four_bits() -> object:

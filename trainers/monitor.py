@@ -27,12 +27,14 @@ class Monitor:
 
     A line of `metrics.jsonl` holds `step`, `epoch`, `split` and TRL's numbers as floats (null where one is
     not finite). Splits: `train`, `eval`, `final` (the model that is kept), `end` (totals of the run).
+    `writes`: false in the further processes of a run, which watch the same numbers and write nothing.
     """
 
     path: Path
     first_loss: float | None = None
     on_log: OnLog | None = None
     final: bool = False
+    writes: bool = True
     lines: list[dict[str, float | str | None]] = field(default_factory=list)
 
     def rewind(self, step: int) -> None:
@@ -42,7 +44,8 @@ class Monitor:
             self.lines = [
                 line for line in lines if line["step"] <= step and line["split"] in ("train", "eval")
             ]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in self.lines), "utf-8")
+        if self.writes:
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in self.lines), "utf-8")
 
     def log(self, step: int, logs: Mapping[str, object]) -> None:
         """Takes one of the trainer's logs. Raises GateError where the loss is not finite or starts wrong."""
@@ -50,7 +53,7 @@ class Monitor:
         split = self._split(numbers)
         metrics = {name.removeprefix("eval_"): value for name, value in numbers.items()}
         self._write(step, metrics.pop("epoch", 0.0), split, metrics)
-        if self.on_log:
+        if self.on_log and self.writes:
             self.on_log({"step": float(step), **numbers})
         self._check_loss(step, split, metrics.get("loss"))
 
@@ -63,6 +66,8 @@ class Monitor:
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         line: dict[str, float | str | None] = {"step": step, "epoch": epoch, "split": split, **finite}
         self.lines.append(line)
+        if not self.writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

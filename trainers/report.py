@@ -27,7 +27,8 @@ class TrainingReport(BaseModel):
     `settings`: what the options came to on this machine (learning rate, tokens, precision, class weights).
     `first_loss`: training loss before the first step changed a weight. `first_eval`: before training;
     `last_eval`: of the model that was kept. `frozen_sha256`: the weights that had to stay as they were (the
-    reference model, or what lies under an adapter), checked before and after; None where nothing is frozen.
+    reference model, or what lies under an adapter), checked before and after; None where nothing is frozen,
+    or where `frozen_unchecked` says why it was not checked.
     """
 
     stage: str
@@ -42,6 +43,7 @@ class TrainingReport(BaseModel):
     first_eval: dict[str, float] | None
     last_eval: dict[str, float] | None
     frozen_sha256: str | None
+    frozen_unchecked: str | None = None
     reload: ReloadCheck
     seconds: float
     versions: dict[str, str]

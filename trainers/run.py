@@ -1,4 +1,7 @@
-"""How every stage runs: check, begin, load, train, verify, save, report."""
+"""How every stage runs: check, begin, load, train, verify, save, report.
+
+With several processes all of them check, load and train; the main one alone writes, saves and reports.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from prefgen.errors import GateError
 from prefgen.messages import Json
-from trainers import folder, loading
+from trainers import folder, loading, processes
 from trainers.arguments import device_arguments, trl_arguments
 from trainers.config import StageConfig
 from trainers.fingerprint import hash_files, hash_frozen
@@ -29,9 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outcome:
-    """What a training run left behind."""
+    """What a training run left behind. `model`: whole; None in the further processes of a run whose weights
+    are in shares."""
 
-    model: PreTrainedModel
+    model: PreTrainedModel | None
     steps: int
     stopped_early: bool
     frozen: str | None
@@ -48,35 +52,51 @@ def run_stage(config: StageConfig, stage: Stage, on_log: OnLog | None = None) ->
     loading.check_machine(config)
     folder.check_place(config)
     files = find_files(config.data, stage.folder, config.eval_data)
-    beginning = _beginning(config, stage, files)
+    processes.join()
+    beginning = processes.from_main(lambda: _beginning(config, stage, files))
     folder.check_free(config, beginning)
     if config.resume and folder.is_complete(config.out):
         return config.out
     with quiet():
         prepared = prepare(config, stage, files)
-        checkpoint = folder.begin(config, beginning)
-        monitor = Monitor(config.out / "metrics.jsonl", stage.first_loss, on_log)
+        # All have looked at the folder before the main one writes into it.
+        processes.wait()
+        checkpoint = processes.from_main(lambda: folder.begin(config, beginning))
+        monitor = Monitor(config.out / "metrics.jsonl", stage.first_loss, on_log, writes=processes.is_main())
         monitor.rewind(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
         outcome = _train(config, stage, prepared, monitor, checkpoint)
-        check = save_and_check(
-            outcome.model,
-            prepared.tokenizer,
-            config,
-            stage.head,
-            (prepared.eval.probes or prepared.train.probes),
-        )
+        if processes.is_main():
+            report = _finish(config, stage, beginning, prepared, monitor, outcome)
+            report.seconds = round(time.monotonic() - started, 2)
+            folder.write_json(config.out / "training.json", report)
+        processes.wait()
+    return config.out
+
+
+def _finish(
+    config: StageConfig,
+    stage: Stage,
+    beginning: folder.Beginning,
+    prepared: Prepared,
+    monitor: Monitor,
+    outcome: Outcome,
+) -> TrainingReport:
+    """Saves the model and checks what was saved and what was started from."""
+    assert outcome.model is not None
+    probes = prepared.eval.probes or prepared.train.probes
+    check = save_and_check(outcome.model, prepared.tokenizer, config, stage.head, probes)
     if hash_files(Path(config.model)) != beginning.inputs["model"]:
         raise GateError(f"the files of the starting model {config.model} changed while it was trained from")
-    report = _report(beginning, prepared, monitor, outcome, check, time.monotonic() - started)
-    folder.write_json(config.out / "training.json", report)
-    return config.out
+    return _report(beginning, prepared, monitor, outcome, check)
 
 
 def _beginning(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) -> folder.Beginning:
     inputs = {"model": hash_files(Path(config.model)), "train": hash_files(files[0])}
     if files[1]:
         inputs["eval"] = hash_files(files[1])
-    return folder.Beginning(stage=stage.name, config=config.model_dump(mode="json"), inputs=inputs)
+    return folder.Beginning(
+        stage=stage.name, processes=processes.count(), config=config.model_dump(mode="json"), inputs=inputs
+    )
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -90,20 +110,35 @@ def _train(
     trainer, settings = stage.build(setup)
     _silence(trainer)
     guarded = setup.reference or (trainer.model if config.adapter else None)
-    frozen = hash_frozen(guarded) if guarded else None
+    # Of weights in shares no process sees the whole.
+    frozen = hash_frozen(guarded) if guarded and not processes.sharded() else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if setup.eval is not None:
         monitor.final = True
         trainer.evaluate()
-    if guarded and hash_frozen(guarded) != frozen:
+    if guarded and frozen and hash_frozen(guarded) != frozen:
         raise GateError("weights that had to stay frozen changed in training; the model may not be trusted")
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    model = _whole_model(config, stage, trainer, setup)
     state = trainer.state
     settings |= {"learning_rate": config.rate, "max_length": prepared.max_length, **_precision(config)}
+    settings |= {"processes": processes.count(), "sharded": processes.sharded()}
     outcome = Outcome(model, state.global_step, state.global_step < state.max_steps, frozen, settings)
     del trainer, setup, guarded
     gc.collect()
     return outcome
+
+
+def _whole_model(config: StageConfig, stage: Stage, trainer: Trainer, setup: Setup) -> PreTrainedModel | None:
+    """The trained model on its own. Weights in shares are gathered into a new one, in the main process."""
+    if not processes.sharded():
+        model: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        return model
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not processes.is_main():
+        return None
+    whole = loading.load_weights(config, stage.head, setup.adapter, weights)
+    whole.config = setup.model.config
+    return whole
 
 
 def _precision(config: StageConfig) -> dict[str, Json]:
@@ -161,8 +196,8 @@ def _report(
     monitor: Monitor,
     outcome: Outcome,
     check: ReloadCheck,
-    seconds: float,
 ) -> TrainingReport:
+    sharded = processes.sharded()
     first, last = monitor.find("eval", "final"), monitor.find("final", last=True)
     warnings = list(prepared.warnings)
     if first and last and last["loss"] > first["loss"]:
@@ -185,7 +220,8 @@ def _report(
         first_eval=first,
         last_eval=last,
         frozen_sha256=outcome.frozen,
+        frozen_unchecked=f"the weights are in shares by {sharded}" if sharded else None,
         reload=check,
-        seconds=round(seconds, 2),
+        seconds=0,
         versions=versions(),
     )

@@ -1,0 +1,5 @@
+"""`python -m pipelines`: what accelerate starts in each process."""
+
+from pipelines.cli import main
+
+main()
