@@ -33,6 +33,8 @@ class StageConfig(BaseModel):
     """Share of the prompts held out where there is no test file; a prompt's rows all go to one side."""
     as_chat: bool = False
     """Read plain strings as a user's and an assistant's turn, so that the chat template is applied."""
+    allow_no_end: bool = False
+    """Train although no completion has an end token; such a model writes on until it is cut."""
 
     epochs: float = Field(default=1, gt=0)
     """Passes over the training rows; more than one or two overfits preference data quickly."""

@@ -11,6 +11,7 @@ from prefgen.errors import ModelUnavailableError, UsageError
 from trainers import processes
 from trainers.config import Dtype, StageConfig
 from trainers.quiet import require_packages
+from trainers.trackers import check_trackers
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -29,6 +30,7 @@ def check_machine(config: StageConfig) -> None:
     import torch
 
     _check_processes(config, torch.cuda.device_count())
+    check_trackers(config.report_to)
     if config.qlora and not torch.cuda.is_available():
         raise UsageError("--qlora holds the weights in 4 bits, which needs a CUDA device; use --lora here")
     if config.qlora:

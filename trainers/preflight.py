@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,14 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from prefgen.errors import InputError, UsageError
-from prefgen.messages import as_dicts
+from prefgen.messages import Role, as_dicts
 from trainers.rows import Row, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PROBES = 3
+_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,9 @@ class Checked:
     """`dropped`: rows left out by reason; `cut`: rows kept whose completion loses its end.
 
     `unaligned`: rows whose prompt is not how prompt and completion begin; `unended`: rows with a completion
-    without an end token; `probes`: token ids of a few kept rows, to compare models by.
+    without an end token; `doubled`: rows that begin with two begin tokens; `spaced`: pairs that differ in
+    nothing but whitespace; `lost`: rows by the role of a turn that the chat template leaves out; `probes`:
+    token ids of a few kept rows, to compare models by.
     """
 
     rows: list[Row]
@@ -40,6 +44,9 @@ class Checked:
     cut: int = 0
     unaligned: int = 0
     unended: int = 0
+    doubled: int = 0
+    spaced: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
     probes: tuple[tuple[int, ...], ...] = ()
 
     def counts(self) -> dict[str, int]:
@@ -63,7 +70,8 @@ def check_rows(
     """
     kept: list[Row] = []
     dropped: Counter[str] = Counter()
-    cut = unaligned = unended = 0
+    lost: Counter[str] = Counter()
+    cut = unaligned = unended = doubled = spaced = 0
     probes: list[tuple[int, ...]] = []
     for row, encoded in _encode_all(rows, tokenizer):
         reason = drop_reason(row, encoded, max_length, keep_cut, reserve)
@@ -74,8 +82,11 @@ def check_rows(
         cut += any(len(ids) > max_length for ids in encoded.sequences)
         unaligned += encoded.shared < len(encoded.prompt)
         unended += not all(any(i in ends for i in ids[encoded.shared :]) for ids in encoded.sequences)
+        doubled += begins_twice(encoded, tokenizer.bos_token_id)
+        spaced += differ_in_whitespace(row)
+        lost.update(lost_roles(row, tokenizer))
         probes += [(encoded.sequences or (encoded.prompt,))[0][:max_length]] if len(probes) < PROBES else []
-    return Checked(kept, dropped, cut, unaligned, unended, tuple(probes))
+    return Checked(kept, dropped, cut, unaligned, unended, doubled, spaced, lost, tuple(probes))
 
 
 def drop_reason(row: Row, encoded: Encoded, max_length: int, keep_cut: bool, reserve: int = 0) -> str | None:
@@ -89,6 +100,30 @@ def drop_reason(row: Row, encoded: Encoded, max_length: int, keep_cut: bool, res
     if len(encoded.sequences) > 1 and len({ids[:max_length] for ids in encoded.sequences}) == 1:
         return "same_completions"
     return None
+
+
+def begins_twice(encoded: Encoded, begin: int | None) -> bool:
+    """Whether a row has two begin tokens, as where a text holds one and the tokenizer adds its own."""
+    both = (begin, begin)
+    return begin is not None and any(ids[:2] == both for ids in (encoded.prompt, *encoded.sequences))
+
+
+def differ_in_whitespace(row: Row) -> bool:
+    """Whether the completions of a pair have the same words; such a pair teaches spacing."""
+    words = {tuple(_last_text(text).split()) for text in row.completions}
+    return len(row.completions) > 1 and len(words) == 1
+
+
+def lost_roles(row: Row, tokenizer: PreTrainedTokenizerBase) -> set[Role]:
+    """Roles of which the chat template leaves out a turn's text. What stands in <think> does not count:
+    templates leave it out of past turns on purpose."""
+    lost: set[Role] = set()
+    for completion in (row.completions or ((),)) if row.conversational else ():
+        turns = (*row.prompt, *completion)
+        shown = tokenizer.apply_chat_template(as_dicts(turns), tokenize=False)
+        said = ((turn.role, _THOUGHT.sub("", turn.content).strip()) for turn in turns)
+        lost |= {role for role, text in said if text not in shown}
+    return lost
 
 
 def _last_text(text: Text) -> str:
@@ -146,6 +181,14 @@ def explain(checked: Checked, tokenizer: PreTrainedTokenizerBase) -> list[str]:
             checked.unended
         ),
         "completion is longer than --max-length and loses its end": checked.cut,
+        "row begins with two begin tokens, one written in it (or by the chat template) and one that the "
+        "tokenizer adds; the model knows one (take it out of the text or the template)": checked.doubled,
+        "chosen and the rejected completion differ in whitespace alone, so the pair teaches spacing (drop it "
+        "unless that is what is wanted)": checked.spaced,
+        "system turn is left out by the model's chat template, so the model never sees it (move it into the "
+        "user's turn, or give the tokenizer another template)": checked.lost["system"],
+        "text of a user's turn is left out by the model's chat template (give the tokenizer another "
+        "template)": checked.lost["user"],
     }
     found = [f"{number} of {total} rows: the {text}" for text, number in texts.items() if number]
     found += [

@@ -71,8 +71,26 @@ def _check_enough(config: StageConfig, stage: Stage, train: Checked, held_out: C
             path, "no row is left to train on", seen=reasons, fix="a higher --max-length, other data"
         )
     stage.check(train.rows)
+    _check_template(config, stage, train, path)
     if config.early_stopping_patience and not held_out.rows:
         raise UsageError("early stopping needs held-out rows: raise --eval-share or give --eval-data")
+
+
+def _check_template(config: StageConfig, stage: Stage, train: Checked, path: Path) -> None:
+    """What the chat template must not do to the completions, which are what is learnt."""
+    rows = len(train.rows)
+    if train.lost["assistant"]:
+        raise UsageError(
+            f"{path}: the model's chat template leaves out text of the assistant's turn in "
+            f"{train.lost['assistant']} of {rows} rows, so what should be learnt is not there; give the "
+            "tokenizer of the model another chat template"
+        )
+    if stage.head == "language" and rows and train.unended == rows and not config.allow_no_end:
+        raise UsageError(
+            f"{path}: no completion of the {rows} rows has an end token, so the model would learn never to "
+            "stop; use a chat template that ends the assistant's turn with the model's end token, or add "
+            "--allow-no-end"
+        )
 
 
 def _overlap(train: Checked, held_out: Checked) -> str | None:

@@ -25,6 +25,7 @@ from trainers.report import ReloadCheck, TrainingReport, versions
 from trainers.rows import find_files
 from trainers.saving import save_and_check
 from trainers.stage import Setup, Stage
+from trainers.trackers import logging_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer, TrainerCallback
@@ -57,7 +58,7 @@ def run_stage(config: StageConfig, stage: Stage, on_log: OnLog | None = None) ->
     folder.check_free(config, beginning)
     if config.resume and folder.is_complete(config.out):
         return config.out
-    with quiet():
+    with quiet(), logging_folder(config.out):
         prepared = prepare(config, stage, files)
         # All have looked at the folder before the main one writes into it.
         processes.wait()
