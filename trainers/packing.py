@@ -20,7 +20,7 @@ def check_packing(model: PreTrainedModel, sequences: Iterable[Mapping[str, Seque
     """Largest difference of a logit between rows packed into one sequence and the same rows alone.
 
     `sequences`: as TRL packs them, with `input_ids` and `seq_lengths`; the first of several rows is tried.
-    None where there is none. Raises GateError where rows see each other: not every model goes by position ids.
+    None where there is none. Raises GateError where rows see each other: some models ignore position ids.
     """
     several = next((packed for packed in sequences if len(packed["seq_lengths"]) > 1), None)
     if several is None:

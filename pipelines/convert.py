@@ -1,0 +1,272 @@
+"""Feedback as it is logged, and datasets of other stages, as rows a stage trains on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.console import Console
+from pipelines.convert_config import ConvertConfig
+from prefgen.errors import GateError, InputError, UsageError
+from prefgen.feedback import (
+    Compared,
+    Layout,
+    Neutral,
+    Rated,
+    Reading,
+    Text,
+    Zero,
+    as_number,
+    layout_of,
+    paired,
+    read_feedback,
+    unpaired,
+)
+from prefgen.files import write_whole
+from prefgen.messages import as_dicts
+from prefgen.records import Record, check_unwritten, read_records
+from prefgen.rows import Format, as_text
+from prefgen.tables import MESSAGES, TableWriter
+
+SHOWN = 20
+"""Rows told of on the terminal, one by one; all are in OUT.rejected.jsonl."""
+
+
+@dataclass
+class Conversion:
+    """`left`: rows that gave nothing, as OUT.rejected.jsonl has them; `failed` of them could not be used."""
+
+    rows: int = 0
+    compared: list[tuple[Record, Compared]] = field(default_factory=list)
+    rated: list[tuple[Record, Rated]] = field(default_factory=list)
+    layouts: Counter[Layout] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    left: list[dict[str, Any]] = field(default_factory=list)
+
+    def fail(self, record: Record, why: str) -> None:
+        self.failed += 1
+        self._leave(record, "failed", why)
+
+    def drop(self, record: Record, why: str) -> None:
+        self.dropped[why] += 1
+        self._leave(record, "dropped", why)
+
+    def _leave(self, record: Record, status: str, why: str) -> None:
+        self.left.append({"line": record.line, "status": status, "why": why, "row": record.values})
+
+
+def convert(config: ConvertConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
+    """Writes OUT and OUT.rejected.jsonl and returns the counts.
+
+    Raises InputError for a file in none of the known forms, and GateError where more than `max_failed` of its
+    rows are unusable; then only OUT.rejected.jsonl is written.
+    """
+    for path in (config.out, config.rejected):
+        check_unwritten(path, overwrite)
+    records = list(read_records(config.file))
+    reading = _reading(config, records)
+    found = _read(records, reading)
+    if not found.layouts:
+        raise InputError(
+            config.file,
+            "no row has the columns of any known form",
+            seen=f"columns {', '.join(records[0].values) or 'none'}",
+            expected="prompt, response and label, thumbs or rating; or prompt, kept, discarded; or prompt, "
+            "sent, draft; or prompt, chosen, rejected; or transcripts in chosen and rejected",
+        )
+    rows = _labelled(found, config) if config.to == "kto" else _pairs(found, config)
+    _tell(found, config, console)
+    if not rows or found.failed > config.max_failed * found.rows:
+        raise GateError(_gate_message(found, config))
+    if config.out.suffix.lower() == ".parquet":
+        _write_parquet(config, rows)
+    else:
+        write_whole(config.out, _lines(rows))
+    return _result(found, rows, config)
+
+
+def _reading(config: ConvertConfig, records: list[Record]) -> Reading:
+    """How the file's numbers are understood. Raises UsageError where that has to be said."""
+    rated = [record.values for record in records if layout_of(record.values) == "rated"]
+    needs_limits = [
+        values for values in rated if values.get("label") in (None, "") and values.get("thumbs") in (None, "")
+    ]
+    ratings = sorted(
+        number for values in needs_limits if (number := as_number(values.get("rating"))) is not None
+    )
+    if ratings and (config.good_from is None or config.bad_to is None):
+        raise UsageError(
+            f"{config.file}: its ratings run from {ratings[0]:g} to {ratings[-1]:g}; say which are good and "
+            f"which bad with --good-from and --bad-to, for example --good-from {ratings[-1]:g} "
+            f"--bad-to {ratings[0]:g}"
+        )
+    return Reading(config.good_from, config.bad_to, config.zero or _zero(config.file, rated))
+
+
+def _zero(path: Path, rated: list[dict[str, Any]]) -> Zero:
+    for column in ("label", "thumbs"):
+        numbers = {as_number(values.get(column)) for values in rated} - {None}
+        if 0 in numbers and -1 in numbers:
+            return "neutral"
+        if 0 in numbers and column == "thumbs":
+            raise UsageError(
+                f"{path}: thumbs has 0 and no -1, so 0 may be a thumb down or no thumb; say --zero bad or "
+                "--zero neutral"
+            )
+    return "bad"
+
+
+def _read(records: Iterable[Record], reading: Reading) -> Conversion:
+    found = Conversion()
+    for record in records:
+        found.rows += 1
+        layout = layout_of(record.values)
+        found.layouts.update([layout] if layout else [])
+        try:
+            said = read_feedback(record.values, reading)
+        except ValueError as error:
+            found.fail(record, str(error))
+            continue
+        if isinstance(said, Neutral):
+            found.drop(record, said.why)
+        elif isinstance(said, Compared):
+            found.compared.append((record, said))
+        else:
+            found.rated.append((record, said))
+    return found
+
+
+# ------------------------------------------------------------------------------------------ the new rows
+
+
+def _labelled(found: Conversion, config: ConvertConfig) -> list[dict[str, Any]]:
+    """Rows of `prompt completion label`, in the file's order; a comparison gives both its sides."""
+    said = [(record, [rated]) for record, rated in found.rated]
+    said += [(record, unpaired(compared)) for record, compared in found.compared]
+    rows: list[dict[str, Any]] = []
+    for record, both in sorted(said, key=lambda item: item[0].line):
+        try:
+            rows += [
+                _row(config.format, prompt=one.prompt, completion=one.response) | {"label": one.good}
+                for one in both
+            ]
+        except ValueError as error:
+            found.fail(record, str(error))
+    return rows
+
+
+def _pairs(found: Conversion, config: ConvertConfig) -> list[dict[str, Any]]:
+    """Rows of `prompt chosen rejected`, in the file's order; ratings are paired within their prompt."""
+    made, left = paired([rated for _, rated in found.rated])
+    for place in left:
+        record = found.rated[place][0]
+        alone = "sent as drafted" if layout_of(record.values) == "sent" else "no counterpart for the prompt"
+        found.drop(record, alone)
+    said = [(found.rated[place][0], compared) for place, compared in made] + found.compared
+    rows: list[dict[str, Any]] = []
+    for record, pair in sorted(said, key=lambda item: item[0].line):
+        try:
+            texts = _row(config.format, prompt=pair.prompt, chosen=pair.better, rejected=pair.worse)
+            rows.append({**texts, **pair.numbers})
+        except ValueError as error:
+            found.fail(record, str(error))
+    return rows
+
+
+def _row(format: Format, **texts: Text) -> dict[str, Any]:
+    return {name: _shaped(text, name == "prompt", format) for name, text in texts.items()}
+
+
+def _shaped(text: Text, prompt: bool, format: Format) -> str | list[dict[str, str]]:
+    if format == "standard":
+        if not isinstance(text, str) and not prompt and len(text) > 1:
+            raise ValueError(
+                "several turns after the prompt are no plain string; use --format conversational"
+            )
+        return text if isinstance(text, str) else as_text(as_dicts(text))
+    if not isinstance(text, str):
+        return as_dicts(text)
+    return [{"role": "user", "content": text} if prompt else {"role": "assistant", "content": text.strip()}]
+
+
+def _write_parquet(config: ConvertConfig, rows: list[dict[str, Any]]) -> None:
+    text = MESSAGES if config.format == "conversational" else pa.string()
+    kinds = {"label": pa.bool_(), "margin": pa.float64(), "confidence": pa.float64()}
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = TableWriter(config.out, pa.schema([(name, kinds.get(name, text)) for name in names]))
+    for row in rows:
+        writer.append(row)
+    writer.publish()
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+
+
+# ------------------------------------------------------------------------------------------ what to tell
+
+
+def _tell(found: Conversion, config: ConvertConfig, console: Console) -> None:
+    """Each row that could not be used, on the terminal the first few."""
+    found.left.sort(key=lambda row: row["line"])
+    failed = [row for row in found.left if row["status"] == "failed"]
+    for row in failed[:SHOWN]:
+        console.warn(f"{config.file}:{row['line']}: {row['why']}")
+    if len(failed) > SHOWN:
+        console.warn(f"and {len(failed) - SHOWN} more rows; all of them are in {config.rejected}")
+    if found.left:
+        write_whole(config.rejected, _lines({"file": str(config.file)} | row for row in found.left))
+    else:
+        config.rejected.unlink(missing_ok=True)
+
+
+def _gate_message(found: Conversion, config: ConvertConfig) -> str:
+    dropped = ", ".join(f"{number} {why}" for why, number in found.dropped.items())
+    seen = f"{found.failed} of {found.rows} rows could not be used" + (f" and {dropped}" if dropped else "")
+    if found.failed <= config.max_failed * found.rows:
+        return f"{config.file}: no row is left for {config.to}: {seen}; see {config.rejected}"
+    return (
+        f"{config.file}: {seen} (allowed: {config.max_failed:.0%}); nothing is written but "
+        f"{config.rejected}: correct them, or raise --max-failed"
+    )
+
+
+def _result(found: Conversion, rows: list[dict[str, Any]], config: ConvertConfig) -> dict[str, Any]:
+    good = sum(row["label"] for row in rows) if config.to == "kto" else None
+    return {
+        "rows": found.rows,
+        "written": len(rows),
+        "desirable": good,
+        "undesirable": None if good is None else len(rows) - good,
+        "failed": found.failed,
+        "dropped": dict(found.dropped),
+        "forms": dict(found.layouts),
+        "to": config.to,
+        "format": config.format,
+        "out": str(config.out),
+        "rejected": str(config.rejected) if found.left else None,
+    }
+
+
+def convert_summary(result: Mapping[str, Any]) -> str:
+    """The counts in a few lines."""
+    kinds = {"kto": "labelled responses", "dpo": "pairs", "reward": "pairs"}
+    lines = [
+        f"{result['rows']} rows read, {result['written']} {kinds[result['to']]} written to {result['out']}"
+    ]
+    if result["to"] == "kto":
+        lines.append(f"desirable {result['desirable']}, undesirable {result['undesirable']}")
+        if not result["desirable"] or not result["undesirable"]:
+            lines.append("all labels are the same: prefgen train kto needs both kinds")
+    left = {"could not be used": result["failed"], **result["dropped"]}
+    told = ", ".join(f"{number} {why}" for why, number in left.items() if number)
+    if told:
+        lines.append(f"left out: {told}; one by one in {result['rejected']}")
+    return "\n".join(lines)

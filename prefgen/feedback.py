@@ -1,0 +1,269 @@
+"""What people thought of responses, in the forms it is logged in, as comparisons and ratings."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from prefgen.messages import Json, Message, Messages, as_dicts, messages_hash, parse_messages, user
+from prefgen.transcript import parse_transcript, split_prompt
+
+Text: TypeAlias = str | Messages
+Layout = Literal["kept", "sent", "pair", "transcripts", "rated"]
+Zero = Literal["bad", "neutral"]
+
+OPINIONS = ("label", "thumbs", "rating")
+_GOOD = {
+    "1",
+    "+1",
+    "true",
+    "yes",
+    "y",
+    "up",
+    "thumbsup",
+    "like",
+    "liked",
+    "good",
+    "positive",
+    "desirable",
+    "👍",
+}
+_BAD = {"-1", "false", "no", "n", "down", "thumbsdown", "dislike", "disliked", "bad", "negative"}
+_BAD |= {"undesirable", "👎"}
+_NEUTRAL = {"neutral", "none", "null", "nan"}
+_JOINT = re.compile(r"(?<=\w)[-_ ](?=\w)")
+_SKIN_TONES = dict.fromkeys(range(0x1F3FB, 0x1F400)) | {0xFE0F: None}
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two responses to one prompt, of which one is better. `numbers`: of the row, such as its margin."""
+
+    prompt: Text
+    better: Text
+    worse: Text
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """One response and whether it is wanted."""
+
+    prompt: Text
+    response: Text
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Neutral:
+    """A row that is sound and says nothing either way; `why` in a few words."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How numbers are understood: ratings from `good_from` are good and up to `bad_to` bad; what 0 means."""
+
+    good_from: float | None = None
+    bad_to: float | None = None
+    zero: Zero = "bad"
+
+
+def layout_of(values: Mapping[str, Json]) -> Layout | None:
+    """Which form a row has, by its columns."""
+    if "kept" in values and "discarded" in values:
+        return "kept"
+    if "sent" in values and "draft" in values:
+        return "sent"
+    if "chosen" in values and "rejected" in values:
+        return "pair" if "prompt" in values else "transcripts"
+    answered = "response" in values or "completion" in values
+    return "rated" if answered and any(name in values for name in OPINIONS) else None
+
+
+def read_feedback(values: Mapping[str, Json], reading: Reading) -> Compared | Rated | Neutral:
+    """What a row says. Raises ValueError, with the reason, where it cannot be understood.
+
+    The sent text is better than its draft where they differ; sent as it was drafted, it is good and no more.
+    """
+    layout = layout_of(values)
+    if layout is None:
+        raise ValueError(f"no known columns: {', '.join(values) or 'none'}")
+    if layout == "transcripts":
+        return _compared(*_split(values["chosen"], values["rejected"]), _numbers(values))
+    prompt = _prompt(values.get("prompt"))
+    if layout == "kept":
+        return _compared(prompt, _answer(values, "kept"), _answer(values, "discarded"))
+    if layout == "pair":
+        return _compared(prompt, _answer(values, "chosen"), _answer(values, "rejected"), _numbers(values))
+    if layout == "sent":
+        sent, draft = _answer(values, "sent"), _answer(values, "draft")
+        return Rated(prompt, _written(sent), True) if _same(sent, draft) else _compared(prompt, sent, draft)
+    response = _answer(values, "response" if "response" in values else "completion")
+    good = opinion(values, reading)
+    if good is None:
+        return Neutral("neutral or no opinion")
+    return Rated(prompt, _written(response) if good else response, good)
+
+
+def opinion(values: Mapping[str, Json], reading: Reading) -> bool | None:
+    """True for good, False for bad, None for neither: of `label`, `thumbs`, `rating` the first that is given.
+
+    Raises ValueError where it is none of the known spellings or no number.
+    """
+    given = next((name for name in OPINIONS if not _missing(values.get(name))), None)
+    if given is None:
+        return None
+    value = values[given]
+    return _rated(value, reading) if given == "rating" else _thumb(given, value, reading.zero)
+
+
+def _missing(value: Json) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip()) or value != value
+
+
+def _thumb(column: str, value: Json, zero: Zero) -> bool | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    word = str(value).strip().lower().translate(_SKIN_TONES) if isinstance(value, bool | int | str) else ""
+    word = _JOINT.sub("", word)
+    if word.removesuffix(".0") == "0":
+        return None if zero == "neutral" else False
+    if word in _NEUTRAL:
+        return None
+    if word not in _GOOD | _BAD:
+        raise ValueError(f"{column} {value!r} is not a known opinion (true, false, up, down, 1, -1 …)")
+    return word in _GOOD
+
+
+def _rated(value: Json, reading: Reading) -> bool | None:
+    number = as_number(value)
+    if number is None:
+        raise ValueError(f"rating {value!r} is not a number")
+    if reading.good_from is None or reading.bad_to is None:
+        raise ValueError("a rating without limits")
+    return True if number >= reading.good_from else False if number <= reading.bad_to else None
+
+
+def as_number(value: Json) -> float | None:
+    """A finite number, also where it is written as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+# ---------------------------------------------------------------------------------------- from one to other
+
+
+def unpaired(compared: Compared) -> list[Rated]:
+    """Both sides of a comparison on their own."""
+    return [
+        Rated(compared.prompt, compared.better, True),
+        Rated(compared.prompt, compared.worse, False),
+    ]
+
+
+def paired(rated: Sequence[Rated]) -> tuple[list[tuple[int, Compared]], list[int]]:
+    """Good and bad responses to one prompt in their order, the first with the first; each is used once.
+
+    Gives the comparisons with the place of their good response, and the places of what is left over. Two
+    responses that are the same are no comparison.
+    """
+    places: dict[str, tuple[list[int], list[int]]] = {}
+    for place, row in enumerate(rated):
+        places.setdefault(prompt_hash(row.prompt), ([], []))[0 if row.good else 1].append(place)
+    met = [pair for goods, bads in places.values() for pair in zip(goods, bads, strict=False)]
+    differing = [(good, bad) for good, bad in met if not _same(rated[good].response, rated[bad].response)]
+    used = {place for pair in differing for place in pair}
+    made = [
+        (good, Compared(rated[good].prompt, rated[good].response, rated[bad].response))
+        for good, bad in sorted(differing)
+    ]
+    return made, [place for place in range(len(rated)) if place not in used]
+
+
+def prompt_hash(prompt: Text) -> str:
+    return messages_hash(user(prompt) if isinstance(prompt, str) else prompt)
+
+
+# -------------------------------------------------------------------------------------------------- its parts
+
+
+def _prompt(value: Json) -> Text:
+    messages = parse_messages(value)
+    return _unix(value) if isinstance(value, str) else messages
+
+
+def _answer(values: Mapping[str, Json], column: str) -> Text:
+    """A string, or an assistant's turns; empty text is for who reads it to judge."""
+    value = values[column]
+    if isinstance(value, str):
+        return _unix(value)
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{column} is neither text nor messages: {value!r:.80}")
+    # A closing user turn lets the prompt's parser check turns that end with the assistant's.
+    turns = parse_messages([*value, *as_dicts(user("?"))])[:-1]
+    if turns[-1].role != "assistant":
+        raise ValueError(f"{column} does not end with the assistant's turn")
+    return turns
+
+
+def _split(chosen: Json, rejected: Json) -> tuple[Text, Text, Text]:
+    return split_prompt(_conversation("chosen", chosen), _conversation("rejected", rejected))
+
+
+def _conversation(column: str, value: Json) -> Messages:
+    try:
+        if isinstance(value, str):
+            return parse_transcript(value)
+        turns = _answer({column: value}, column)
+    except ValueError as error:
+        raise ValueError(f"{column}: {error}") from error
+    assert not isinstance(turns, str)
+    return turns
+
+
+def _compared(
+    prompt: Text, better: Text, worse: Text, numbers: Mapping[str, float] | None = None
+) -> Compared:
+    """An empty text can be the worse one. Raises ValueError where there is nothing to compare."""
+    if _same(better, worse):
+        raise ValueError("both responses are the same text")
+    return Compared(prompt, _written(better), worse, numbers or {})
+
+
+def _written(text: Text) -> Text:
+    if not _last(text).strip():
+        raise ValueError("the better response is empty")
+    return text
+
+
+def _same(left: Text, right: Text) -> bool:
+    """White space around a text is no difference."""
+    return _stripped(left) == _stripped(right)
+
+
+def _stripped(text: Text) -> Messages:
+    turns = (Message("assistant", text),) if isinstance(text, str) else text
+    return (*turns[:-1], Message(turns[-1].role, turns[-1].content.strip()))
+
+
+def _last(text: Text) -> str:
+    return text if isinstance(text, str) else text[-1].content
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _numbers(values: Mapping[str, Json]) -> dict[str, float]:
+    found = {name: as_number(values.get(name)) for name in ("margin", "confidence")}
+    return {name: number for name, number in found.items() if number is not None}
