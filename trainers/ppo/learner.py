@@ -119,7 +119,7 @@ class Learner:
                 "val/ratio": (log_probs - part.log_probs).exp(),
             }
         return {
-            "loss/policy": float(loss),
+            "loss/policy": float(loss.detach()),
             **{name: float((each * mask).sum()) / tokens for name, each in found.items()},
         }
 
@@ -128,7 +128,7 @@ class Learner:
         losses = objective.value_loss(values, part.values, part.returns, self._config.value_clip_range)
         loss = (losses * part.rollouts.mask).sum() / tokens
         (self._config.vf_coef * loss).backward()
-        return {"loss/value": float(loss)}
+        return {"loss/value": float(loss.detach())}
 
     def _update(self) -> None:
         import torch
