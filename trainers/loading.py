@@ -16,7 +16,7 @@ from trainers.trackers import check_trackers
 if TYPE_CHECKING:
     from peft import LoraConfig
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Head = Literal["language", "reward"]
 """What stands on top of the model: the vocabulary, or one number (a reward) a sequence."""
@@ -108,15 +108,19 @@ def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return [*spare, *(token for token in (tokenizer.unk_token, tokenizer.bos_token) if token)]
 
 
-def longest_context(model: str) -> int | None:
-    """How many positions the model was made for, None where its config does not say."""
+def load_config(model: str) -> PretrainedConfig:
+    """Raises ModelUnavailableError."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(model)
+        return AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise _unavailable(model, error) from error
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def longest_context(model: str) -> int | None:
+    """How many positions the model was made for, None where its config does not say."""
+    positions = getattr(load_config(model).get_text_config(), "max_position_embeddings", None)
     return positions if isinstance(positions, int) and positions > 0 else None
 
 

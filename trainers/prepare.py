@@ -59,7 +59,7 @@ def _read(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) ->
 def _arrange(checked: Checked, stage: Stage) -> Checked:
     rows = stage.arrange(checked.rows)
     if len(rows) < len(checked.rows):
-        checked.dropped["alone_in_last_batch"] += len(checked.rows) - len(rows)
+        checked.dropped[stage.left_out] += len(checked.rows) - len(rows)
     checked.rows[:] = rows
     return checked
 

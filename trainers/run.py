@@ -24,11 +24,11 @@ from trainers.quiet import quiet
 from trainers.report import ReloadCheck, TrainingReport, versions
 from trainers.rows import find_files
 from trainers.saving import save_and_check
-from trainers.stage import Setup, Stage
+from trainers.stage import Setup, Stage, Trainer
 from trainers.trackers import logging_folder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, Trainer, TrainerCallback
+    from transformers import PreTrainedModel, TrainerCallback
 
 
 @dataclass
@@ -162,6 +162,8 @@ def _set_up(config: StageConfig, stage: Stage, prepared: Prepared, monitor: Moni
         adapter=loading.lora_config(config, stage.head),
         train=Dataset.from_list([stage.columns(row) for row in prepared.train.rows]),
         eval=Dataset.from_list(held_out) if held_out else None,
+        rows=prepared.train.rows,
+        eval_rows=prepared.eval.rows,
         arguments=trl_arguments(config, prepared.max_length, bool(held_out), resuming),
         callbacks=_callbacks(config, monitor),
     )
@@ -182,8 +184,11 @@ def _callbacks(config: StageConfig, monitor: Monitor) -> list[TrainerCallback]:
 
 
 def _silence(trainer: Trainer) -> None:
+    import transformers
     from transformers import PrinterCallback, ProgressCallback
 
+    if not isinstance(trainer, transformers.Trainer):
+        return
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
 
@@ -201,7 +206,7 @@ def _report(
     sharded = processes.sharded()
     first, last = monitor.find("eval", "final"), monitor.find("final", last=True)
     warnings = list(prepared.warnings)
-    if first and last and last["loss"] > first["loss"]:
+    if first and last and last.get("loss", 0) > first.get("loss", 0):
         warnings.append(
             f"the loss on held-out rows ended higher ({last['loss']:.4f}) than it began ({first['loss']:.4f})"
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from prefgen.messages import Json
 from trainers.loading import Head
@@ -13,7 +13,7 @@ from trainers.rows import Parse, Row
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
 Arrange: TypeAlias = Callable[[list[Row]], list[Row]]
 
@@ -22,9 +22,21 @@ def _as_they_stand(rows: list[Row]) -> list[Row]:
     return rows
 
 
+class Trainer(Protocol):
+    """What a run needs of a trainer; TRL's have it."""
+
+    model: PreTrainedModel
+    state: TrainerState
+    accelerator: Any
+
+    def train(self, resume_from_checkpoint: str | None = None) -> object: ...
+    def evaluate(self) -> object: ...
+
+
 @dataclass(frozen=True)
 class Setup:
-    """What a stage makes its TRL trainer of. `arguments`: for its TRL config, common to all stages."""
+    """What a stage makes its trainer of. `arguments`: for its TRL config, common to all stages; `rows`,
+    `eval_rows`: the rows that `train` and `eval` were made of, for a stage that samples by itself."""
 
     model: PreTrainedModel
     reference: PreTrainedModel | None
@@ -32,6 +44,8 @@ class Setup:
     adapter: LoraConfig | None
     train: Dataset
     eval: Dataset | None
+    rows: Sequence[Row]
+    eval_rows: Sequence[Row]
     arguments: dict[str, object]
     callbacks: list[TrainerCallback]
 
@@ -51,11 +65,11 @@ class Setup:
 class Stage:
     """What tells one stage from another.
 
-    `folder`: its dataset in a run directory; `columns`: a row as TRL takes it; `build`: the TRL trainer and
+    `folder`: its dataset in a run directory; `columns`: a row as TRL takes it; `build`: the trainer and
     the settings worth reporting; `reference`: whether the start of training is kept to compare with;
     `keep_cut`: whether TRL cuts long rows (else drops them); `reserve`: tokens of `max_length` kept free for
     what the policy writes; `first_loss`: known loss while the policy is its reference; `arrange`: order of
-    the kept rows, without those that fit no batch; `check`: further demands.
+    the kept rows, without those it leaves out, which are counted as `left_out`; `check`: further demands.
     """
 
     name: str
@@ -69,4 +83,5 @@ class Stage:
     reserve: int = 0
     first_loss: float | None = None
     arrange: Arrange = _as_they_stand
+    left_out: str = "alone_in_last_batch"
     check: Callable[[list[Row]], None] = lambda rows: None
