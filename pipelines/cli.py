@@ -18,11 +18,13 @@ from pipelines.evaluation.config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
 from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
+from pipelines.rewards_config import RewardsConfig
 from prefgen import __version__
 from prefgen.errors import PrefgenError
 from prefgen.run import RunDirectory
 from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
+from trainers.grpo import GRPOConfig, train_grpo
 from trainers.kto import KTOConfig, train_kto
 from trainers.reward import RewardConfig, train_reward
 from trainers.sft import SFTConfig, train_sft
@@ -247,7 +249,7 @@ def quickstart(out: Path, seed: int, resume: bool, overwrite: bool, as_json: boo
 
 @cli.group()
 def train() -> None:
-    """Train a model: sft, reward, dpo or kto."""
+    """Train a model: sft, reward, dpo, kto or grpo."""
 
 
 def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
@@ -263,6 +265,27 @@ def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str)
         built = build(config, given)
         console = Console(as_json=as_json, quiet=quiet)
         result, text = train_stage(run, built, console, check_vllm=check_vllm)
+        console.result(result, text)
+
+
+def _add_online_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
+    """A stage that learns from rewards of its own responses: `run(config, rewards, on_log)`."""
+
+    @train.command(name, help=help_text)
+    @options_of(config, RewardsConfig)
+    @click.option(
+        "--check-vllm", is_flag=True, help="Afterwards compare vLLM with transformers on the model."
+    )
+    @common
+    def stage(check_vllm: bool, as_json: bool, quiet: bool, **given: Any) -> None:
+        from pipelines.online import beside_judges
+        from pipelines.train import train_stage
+
+        built = build(config, given, RewardsConfig)
+        rewards = build(RewardsConfig, given, config)
+        console = Console(as_json=as_json, quiet=quiet)
+        beside = beside_judges(run, rewards, console)
+        result, text = train_stage(beside, built, console, check_vllm=check_vllm)
         console.result(result, text)
 
 
@@ -292,6 +315,15 @@ _add_stage(
     train_kto,
     "Kahneman-Tversky optimization on single labelled responses."
     + _EXAMPLE.format(stage="kto", data="runs/first"),
+)
+
+
+_add_online_stage(
+    "grpo",
+    GRPOConfig,
+    train_grpo,
+    "Group relative policy optimization on rewards of the policy's own responses."
+    + _EXAMPLE.format(stage="grpo", data="prompts.jsonl --judge openai/NAME --constitution support-tone"),
 )
 
 

@@ -140,6 +140,11 @@ class Roles:
         return entry
 
     @property
+    def identities(self) -> list[str]:
+        """Of the models that are open, in the order of their specs."""
+        return [self._open[name].model.identity for name in sorted(self._open)]
+
+    @property
     def state(self) -> str:
         """One line for the progress display."""
         usage = self.usage

@@ -11,7 +11,17 @@ from pipelines.serving import check_served
 from trainers.config import StageConfig
 from trainers.report import TrainingReport, read_report
 
-_SHOWN = ("step", "epoch", "loss", "eval_loss", "rewards/margins", "learning_rate")
+_SHOWN = (
+    "step",
+    "epoch",
+    "loss",
+    "eval_loss",
+    "reward",
+    "eval_reward",
+    "kl",
+    "rewards/margins",
+    "learning_rate",
+)
 
 
 def train_stage(
@@ -45,7 +55,9 @@ def _summary(report: TrainingReport, folder: Path) -> str:
     if report.first_eval and report.last_eval:
         before, after = report.first_eval, report.last_eval
         shared = [
-            name for name in ("loss", "rewards/accuracies", "accuracy") if name in before and name in after
+            name
+            for name in ("loss", "reward", "rewards/accuracies", "accuracy")
+            if name in before and name in after
         ]
         told = (f"{name} {before[name]:.4g} → {after[name]:.4g}" for name in shared)
         lines.append(f"on held-out rows: {'; '.join(told)}")
