@@ -18,6 +18,7 @@ from pipelines.evaluation.config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
 from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
+from pipelines.reward_models import RewardModelConfig, train_reward_models
 from pipelines.rewards_config import RewardsConfig
 from prefgen import __version__
 from prefgen.errors import PrefgenError
@@ -26,7 +27,6 @@ from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
 from trainers.grpo import GRPOConfig, train_grpo
 from trainers.kto import KTOConfig, train_kto
-from trainers.reward import RewardConfig, train_reward
 from trainers.sft import SFTConfig, train_sft
 
 Stage = Callable[..., Path]
@@ -299,9 +299,10 @@ _add_stage(
 )
 _add_stage(
     "reward",
-    RewardConfig,
-    train_reward,
-    "A reward model from pairs (Bradley-Terry)." + _EXAMPLE.format(stage="reward", data="runs/first"),
+    RewardModelConfig,
+    train_reward_models,
+    "A reward model from pairs (Bradley-Terry), or several of them to be used as one."
+    + _EXAMPLE.format(stage="reward", data="runs/first"),
 )
 _add_stage(
     "dpo",

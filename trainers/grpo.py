@@ -317,11 +317,9 @@ def masking_trainer() -> type[Any]:
     with warnings.catch_warnings():
         # Said at import of the newest vLLM, which samples nothing here unless asked to.
         warnings.filterwarnings("ignore", message="TRL currently supports vLLM")
-        import trl
+        from trl import GRPOTrainer
 
-        base = trl.GRPOTrainer
-
-    class MaskingGRPOTrainer(base):  # type: ignore[misc]  # TRL is untyped here
+    class MaskingGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         def _calculate_rewards(self, *args: Any) -> Any:
             # A judge in this process may draw random numbers; a resumed run finds its answers in the ledger.
             with torch.random.fork_rng():

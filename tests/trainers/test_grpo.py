@@ -130,7 +130,7 @@ def test_groups_that_teach_nothing_are_told_of() -> None:
     assert "25.0% of the responses" in review([{"split": "train", "rewards/unscored": 0.25}])[0]
 
 
-# ---------------------------------------------------------------------------------- what is masked counts for nothing
+# ------------------------------------------------------------------------ what is masked counts for nothing
 
 
 def make_trainer(model: Path, tmp_path: Path, loss: str, scores: list[float | None]) -> Any:
@@ -218,7 +218,7 @@ def test_where_all_are_scored_the_loss_is_trls(model: Path, tmp_path: Path) -> N
     assert batch["advantages"].tolist() == pytest.approx(hand * 2, abs=1e-5)
 
 
-# ------------------------------------------------------------------------------------------------- real trainings
+# ------------------------------------------------------------------------------------------ real trainings
 
 
 def train(model: Path, tmp_path: Path, out: str, rewards: Sequence[Reward], **options: object) -> Path:
@@ -265,17 +265,17 @@ def test_grpo_trains_and_what_it_saved_is_what_it_trained(
 def test_a_resumed_run_ends_with_the_same_weights(num_iterations: int, model: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(numbers: dict[str, float]) -> None:
         if numbers["step"] == 3 and "loss" in numbers:
-            raise Killed
+            raise KilledError
 
     options = {"max_steps": 4, "save_steps": 2, "eval_steps": 2, "num_iterations": num_iterations}
     rewards = [Reward("e", letters)]
     whole = train(model, tmp_path, "whole", rewards, **options)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(model, tmp_path, "cut", rewards, on_log=kill, **options)
     with pytest.raises(RunDirectoryError, match="reward e was 1, is 2"):
         train(model, tmp_path, "cut", [Reward("e", letters, 2.0)], resume=True, **options)
@@ -287,7 +287,13 @@ def test_a_resumed_run_ends_with_the_same_weights(num_iterations: int, model: Pa
 
 @pytest.mark.train
 def test_a_rewarded_letter_becomes_frequent(model: Path, tmp_path: Path) -> None:
-    options = {"max_steps": 25, "learning_rate": 1e-2, "group_size": 8, "gradient_accumulation": 8, "beta": 0.0}
+    options = {
+        "max_steps": 25,
+        "learning_rate": 1e-2,
+        "group_size": 8,
+        "gradient_accumulation": 8,
+        "beta": 0.0,
+    }
     report = read_report(train(model, tmp_path, "out", [Reward("e", letters)], eval_samples=8, **options))
     assert report.frozen_sha256 is None
     assert report.first_eval is not None
