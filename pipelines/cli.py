@@ -20,13 +20,15 @@ from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
 from pipelines.launching import first_to_fail, relaunch
 from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
+from pipelines.reward_models import RewardModelConfig, train_reward_models
+from pipelines.rewards_config import RewardsConfig
 from prefgen import __version__
 from prefgen.errors import PrefgenError
 from prefgen.run import RunDirectory
 from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
+from trainers.grpo import GRPOConfig, train_grpo
 from trainers.kto import KTOConfig, train_kto
-from trainers.reward import RewardConfig, train_reward
 from trainers.sft import SFTConfig, train_sft
 
 Stage = Callable[..., Path]
@@ -276,7 +278,7 @@ def quickstart(out: Path, seed: int, resume: bool, overwrite: bool, as_json: boo
 
 @cli.group()
 def train() -> None:
-    """Train a model: sft, reward, dpo or kto."""
+    """Train a model: sft, reward, dpo, kto or grpo."""
 
 
 def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
@@ -296,6 +298,27 @@ def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str)
         console.result(result, text)
 
 
+def _add_online_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
+    """A stage that learns from rewards of its own responses: `run(config, rewards, on_log)`."""
+
+    @train.command(name, help=help_text)
+    @options_of(config, RewardsConfig)
+    @click.option(
+        "--check-vllm", is_flag=True, help="Afterwards compare vLLM with transformers on the model."
+    )
+    @common
+    def stage(check_vllm: bool, as_json: bool, quiet: bool, **given: Any) -> None:
+        from pipelines.online import beside_judges
+        from pipelines.train import train_stage
+
+        built = build(config, given, RewardsConfig)
+        rewards = build(RewardsConfig, given, config)
+        console = Console(as_json=as_json, quiet=quiet)
+        beside = beside_judges(run, rewards, console)
+        result, text = train_stage(beside, built, console, check_vllm=check_vllm)
+        console.result(result, text)
+
+
 _EXAMPLE = "\n\n\b\nprefgen train {stage} --model PATH_OR_ID --data {data} --out models/{stage}"
 _add_stage(
     "sft",
@@ -306,9 +329,10 @@ _add_stage(
 )
 _add_stage(
     "reward",
-    RewardConfig,
-    train_reward,
-    "A reward model from pairs (Bradley-Terry)." + _EXAMPLE.format(stage="reward", data="runs/first"),
+    RewardModelConfig,
+    train_reward_models,
+    "A reward model from pairs (Bradley-Terry), or several of them to be used as one."
+    + _EXAMPLE.format(stage="reward", data="runs/first"),
 )
 _add_stage(
     "dpo",
@@ -322,6 +346,15 @@ _add_stage(
     train_kto,
     "Kahneman-Tversky optimization on single labelled responses."
     + _EXAMPLE.format(stage="kto", data="runs/first"),
+)
+
+
+_add_online_stage(
+    "grpo",
+    GRPOConfig,
+    train_grpo,
+    "Group relative policy optimization on rewards of the policy's own responses."
+    + _EXAMPLE.format(stage="grpo", data="prompts.jsonl --judge openai/NAME --constitution support-tone"),
 )
 
 

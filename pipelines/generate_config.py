@@ -11,6 +11,7 @@ from judges.evidence import Evidence
 from judges.listwise import MOST
 from judges.pairwise import PrincipleMode
 from judges.ranking import Meetings
+from prefgen.models.ensemble import EnsembleMode
 from prefgen.pairing import KTOLabels, PairingRule, Strategy
 from prefgen.rows import Format
 from prefgen.verdicts import Combine
@@ -121,7 +122,13 @@ class JudgingConfig(CallConfig):
     judge: tuple[str, ...] = ()
     """MODEL that judges by the constitution; several are a jury."""
     reward_model: str | None = None
-    """Reward model that scores instead of a judge: vllm/, transformers/ or openai/…@URL."""
+    """Reward model that scores instead of a judge: vllm/, transformers/ or openai/…@URL; of a folder that
+    `train reward --members` made, all members."""
+    reward_ensemble: EnsembleMode = "mean"
+    """How the members of a reward model become one reward: their mean, the worst, or the mean less a penalty
+    for how far they disagree."""
+    ensemble_penalty: float = Field(default=0.5, ge=0)
+    """With --reward-ensemble uncertainty: what one unit of variance between the members costs."""
     combine: Combine = "mean"
     """How several judges become one: the mean, median or trimmed mean of their log-odds; stacked, by weights
     that calibrate fits to human labels; cascade, the first (a reward model before judges) where it is sure
@@ -202,6 +209,8 @@ class JudgingConfig(CallConfig):
             raise ValueError("--judge-template goes with --judging pointwise")
         if self.scale is not None and self.judging != "score":
             raise ValueError("--scale goes with --judging score")
+        if self.reward_ensemble != "mean" and self.reward_model is None:
+            raise ValueError("--reward-ensemble goes with --reward-model")
         if self.reference is not None and not self.judge:
             raise ValueError("--reference goes with --judge: a reward model reads no reference")
         return self

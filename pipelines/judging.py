@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,22 @@ from pipelines.console import Console
 from pipelines.generate_config import CallConfig, JudgingConfig
 from pipelines.roles import Roles, count_engines, parse_options, parse_prices
 from prefgen.engine import Budget, Limits
+from prefgen.errors import UsageError
 from prefgen.ledger import Ledger
 from prefgen.models import REWARD_PROVIDERS, ModelSpec
+from prefgen.models.ensemble import EnsembleUse, find_ensemble
 from prefgen.verdicts import Weighing
 
 
 def check_judging(config: JudgingConfig) -> None:
     """Everything a typo can be in, before a model is started. Raises UsageError."""
     if config.reward_model is not None:
-        ModelSpec.parse(config.reward_model, REWARD_PROVIDERS)
+        name = ModelSpec.parse(config.reward_model, REWARD_PROVIDERS).name
+        if config.reward_ensemble != "mean" and find_ensemble(name) is None:
+            raise UsageError(
+                f"--reward-ensemble {config.reward_ensemble}: {name} is no ensemble of reward models; "
+                "prefgen train reward --members 4 makes one"
+            )
     for spec in config.judge:
         ModelSpec.parse(spec)
     if config.judge:
@@ -56,7 +64,8 @@ def _template(config: JudgingConfig) -> Template | None:
 def roles_of(
     config: JudgingConfig, ledger: Ledger, console: Console, policies: tuple[str, ...] = ()
 ) -> Roles:
-    return calling(config, ledger, console, [*policies, *config.judges])
+    roles = calling(config, ledger, console, [*policies, *config.judges])
+    return replace(roles, ensemble=EnsembleUse(config.reward_ensemble, config.ensemble_penalty))
 
 
 def calling(config: CallConfig, ledger: Ledger, console: Console, models: Sequence[str | None]) -> Roles:

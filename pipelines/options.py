@@ -27,15 +27,20 @@ C = TypeVar("C", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def options_of(config: type[BaseModel], *, skip: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """A decorator that adds one option for each field of `config`, with the field's help and default."""
+def options_of(*configs: type[BaseModel], skip: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """A decorator that adds one option for each field of the configs, with the field's help and default; a
+    field that several have is one option, that of the first."""
 
     def decorate(function: F) -> F:
         # The command's own options first, then what it shares with others.
-        names = [name for kind in config.__mro__ for name in inspect.get_annotations(kind)]
-        for name in reversed(list(dict.fromkeys(names))):
+        kinds = [(kind, config) for config in configs for kind in config.__mro__]
+        names = [(name, config) for kind, config in kinds for name in inspect.get_annotations(kind)]
+        fields: dict[str, FieldInfo] = {}
+        for name, config in names:
             if name in config.model_fields and name not in skip:
-                function = _option(name, config.model_fields[name])(function)
+                fields.setdefault(name, config.model_fields[name])
+        for name, field in reversed(fields.items()):
+            function = _option(name, field)(function)
         return click.option(
             "--config",
             type=click.Path(path_type=Path),
@@ -47,16 +52,19 @@ def options_of(config: type[BaseModel], *, skip: tuple[str, ...] = ()) -> Callab
     return decorate
 
 
-def build(config: type[C], given: dict[str, Any]) -> C:
+def build(config: type[C], given: dict[str, Any], beside: type[BaseModel] | None = None) -> C:
     """The config object of what was typed, over what `--config` holds, over the defaults.
 
-    Raises UsageError naming the option, or InputError naming file, line and field.
+    `beside`: another config of the same command, whose own options are left to it. Raises UsageError naming
+    the option, or InputError naming file, line and field.
     """
-    path: Path | None = given.pop("config", None)
+    path: Path | None = given.get("config")
+    others = (beside.model_fields.keys() if beside else set()) - config.model_fields.keys()
+    given = {name: value for name, value in given.items() if name not in {"config", *others}}
     typed = {name: value for name, value in given.items() if value is not None and value != ()}
     values = read_yaml(path) if path is not None else {}
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
-    for name in {*_FLAGS, *_RESOLVED} - config.model_fields.keys():
+    for name in {*_FLAGS, *_RESOLVED, *others} - config.model_fields.keys():
         values.pop(name, None)
     for name, value in values.items():
         # One model needs no list in YAML, as it needs none on the command line.

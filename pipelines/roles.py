@@ -10,11 +10,13 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pipelines.console import Console
+from prefgen.completion import RewardModel
 from prefgen.engine import Budget, Engine, EngineModel, EngineRewardModel, Limits
 from prefgen.errors import ModelUnavailableError, UsageError
 from prefgen.ledger import Ledger
 from prefgen.messages import Json
 from prefgen.models import LOCAL_PROVIDERS, REWARD_PROVIDERS, ModelSpec, open_model, open_reward_model
+from prefgen.models.ensemble import EnsembleUse, find_ensemble
 from prefgen.recorded import RecordedModel, RecordedRewardModel, Usage
 
 Price = tuple[float, float]
@@ -34,7 +36,7 @@ class _Opened:
 class Roles:
     """Use as an async context manager. `prices`: US dollars per million (input, output) tokens by spec;
     models that run in this process cost nothing, others without a price have an unknown cost. `name`: see
-    `again`."""
+    `again`. `ensemble`: how reward models that are one are combined."""
 
     ledger: Ledger
     console: Console
@@ -44,6 +46,7 @@ class Roles:
     prices: Mapping[str, Price] = field(default_factory=dict)
     engines: int = 1
     name: str | None = None
+    ensemble: EnsembleUse = field(default_factory=EnsembleUse)
     _open: dict[str, _Opened] = field(default_factory=dict)
     _closed: list[_Opened] = field(default_factory=list)
 
@@ -85,11 +88,14 @@ class Roles:
         if known is not None and isinstance(known.model, RecordedRewardModel):
             return known.model
         with self.console.step(f"starting {spec.text}"):
-            adapter = await _in_time(spec, open_reward_model(spec.text, self._options(spec), self.engines))
+            adapter = await _in_time(spec, self._open_reward(spec))
         engine = EngineRewardModel(adapter, self.limits, self.budget)
         model = RecordedRewardModel(engine, self.ledger, self._usage(spec))
         self._open[_REWARD + spec.text] = _Opened(model, engine.engine)
         return model
+
+    async def _open_reward(self, spec: ModelSpec) -> RewardModel:
+        return await open_reward_model(spec.text, self._options(spec), self.engines, self.ensemble)
 
     async def close(self, text: str) -> None:
         """Ends one model; its usage still counts."""
@@ -140,6 +146,11 @@ class Roles:
         return entry
 
     @property
+    def identities(self) -> list[str]:
+        """Of the models that are open, in the order of their specs."""
+        return [self._open[name].model.identity for name in sorted(self._open)]
+
+    @property
     def state(self) -> str:
         """One line for the progress display."""
         usage = self.usage
@@ -156,7 +167,9 @@ async def _in_time(spec: ModelSpec, opening: Awaitable[T]) -> T:
 
 def count_engines(specs: Sequence[str | None]) -> int:
     """How many vLLM engines a process with these models holds."""
-    return max(1, len({spec for spec in specs if spec and spec.startswith("vllm/")}))
+    names = {spec.removeprefix("vllm/") for spec in specs if spec and spec.startswith("vllm/")}
+    ensembles = [find_ensemble(name) for name in names]
+    return max(1, sum(len(ensemble.members) if ensemble else 1 for ensemble in ensembles))
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Json]:

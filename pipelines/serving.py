@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.reward_models import Said, score_all
 from prefgen.completion import CompletionRequest, Sampling
 from prefgen.errors import GateError
-from prefgen.messages import Messages, user
-from prefgen.models import open_model, open_reward_model
+from prefgen.messages import user
+from prefgen.models import open_model
+from prefgen.models.ensemble import find_ensemble
 
 TOLERANCE = 0.05
-"""Largest difference allowed, in nats or units of reward; bf16 kernels differ by less."""
+"""Largest difference allowed of a log-probability, in nats; bf16 kernels differ by less."""
+REWARD_TOLERANCE = 1e-2
+"""The same of a reward."""
 _PROMPTS = ("Hello, where is my order?", "Write one sentence about the sea.", "What is 12 times 12?")
+_OURS: tuple[Said, ...] = tuple(
+    (user(prompt), answer) for prompt in _PROMPTS for answer in ("Yes.", "I am not sure.")
+)
 _WORDS = ("A", "B", "Yes", "No", "The", "I", "yes", "no", "Hello", "Hi")
 
 
@@ -24,10 +31,17 @@ async def compare_policies(folder: Path) -> float:
     return largest_difference(*seen)
 
 
-async def compare_rewards(folder: Path) -> float:
-    """Largest difference of scores, over some prompts and answers."""
-    seen = [await _scores(f"{provider}/{folder}") for provider in ("transformers", "vllm")]
-    return largest_difference(*seen)
+async def compare_rewards(folder: Path, said: Sequence[Said] = ()) -> float:
+    """Largest difference of rewards, of these responses or some of our own; of an ensemble, of any member."""
+    ensemble = find_ensemble(str(folder))
+    folders = [folder / member.path for member in ensemble.members] if ensemble else [folder]
+    return max([await _compare_head(path, said or _OURS) for path in folders])
+
+
+async def _compare_head(folder: Path, said: Sequence[Said]) -> float:
+    ours = await score_all(f"transformers/{folder}", said)
+    theirs = await score_all(f"vllm/{folder}", said)
+    return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
 
 
 def largest_difference(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> float:
@@ -38,12 +52,15 @@ def largest_difference(ours: Sequence[Mapping[str, float]], theirs: Sequence[Map
     return max(differences)
 
 
-def check_served(folder: Path, *, reward: bool) -> dict[str, Any]:
-    """Loads `folder` in both engines and compares. Raises GateError where they differ."""
-    difference = asyncio.run(compare_rewards(folder) if reward else compare_policies(folder))
-    if difference > TOLERANCE:
+def check_served(folder: Path, *, reward: bool, said: Sequence[Said] = ()) -> dict[str, Any]:
+    """Loads `folder` in both engines and compares. `said`: responses to compare rewards on. Raises GateError
+    where they differ."""
+    difference = asyncio.run(compare_rewards(folder, said) if reward else compare_policies(folder))
+    tolerance = REWARD_TOLERANCE if reward else TOLERANCE
+    # Written so that NaN fails.
+    if not difference <= tolerance:
         raise GateError(
-            f"{folder}: vLLM and transformers differ by {difference:.3g} (allowed: {TOLERANCE}); "
+            f"{folder}: vLLM and transformers differ by {difference:.3g} (allowed: {tolerance}); "
             "do not serve this model before you know why"
         )
     return {"folder": str(folder), "max_difference": difference}
@@ -58,17 +75,5 @@ async def _log_probabilities(spec: str) -> list[Mapping[str, float]]:
         ]
         replies = await asyncio.gather(*(model.complete(request) for request in requests))
         return [reply.completions[0].label_logprobs or {} for reply in replies]
-    finally:
-        await model.aclose()
-
-
-async def _scores(spec: str) -> list[Mapping[str, float]]:
-    model = await open_reward_model(spec)
-    try:
-        rows: list[tuple[Messages, str]] = [
-            (user(p), a) for p in _PROMPTS for a in ("Yes.", "I am not sure.")
-        ]
-        scores = await asyncio.gather(*(model.score(messages, answer) for messages, answer in rows))
-        return [{"score": score} for score in scores]
     finally:
         await model.aclose()

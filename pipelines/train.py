@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipelines.console import Console
+from pipelines.reward_models import REPORT as HELD_OUT
+from pipelines.reward_models import held_out_pairs
 from pipelines.serving import check_served
 from trainers.config import StageConfig
 from trainers.report import TrainingReport, read_report
+from trainers.reward import RewardConfig
 
-_SHOWN = ("step", "epoch", "loss", "eval_loss", "rewards/margins", "learning_rate")
+COMPARED = 32
+"""Held-out responses on which a reward is compared in both engines."""
+_SHOWN = (
+    "step",
+    "epoch",
+    "loss",
+    "eval_loss",
+    "reward",
+    "eval_reward",
+    "kl",
+    "rewards/margins",
+    "learning_rate",
+)
 
 
 def train_stage(
@@ -30,13 +46,35 @@ def train_stage(
     for warning in report.warnings:
         console.warn(warning)
     result, text = report.model_dump(mode="json"), _summary(report, folder)
+    if (folder / HELD_OUT).is_file():
+        result["held_out"] = json.loads((folder / HELD_OUT).read_text("utf-8"))
+        text += f"\n{_reward_summary(result['held_out'])}"
     if check_vllm:
         with console.step("comparing vLLM with transformers"):
             merged = folder / "merged"
             served = merged if merged.is_dir() else folder
-            result["vllm"] = check_served(served, reward=report.stage == "reward")
+            said = held_out_pairs(config)[0].said[:COMPARED] if isinstance(config, RewardConfig) else []
+            result["vllm"] = check_served(served, reward=report.stage == "reward", said=said)
         text += f"\nserved by vLLM, it differs by at most {result['vllm']['max_difference']:.2g}"
     return result, text
+
+
+def _reward_summary(found: dict[str, Any]) -> str:
+    """What a reward model is worth; of an ensemble, the mean of its members."""
+    told = found.get("mean", found)
+    if not told["n"]:
+        return "no held-out pairs: nothing is known of what the rewards are worth"
+    low, high = told["accuracy"]["ci"]
+    return (
+        f"on {told['n']} held-out pairs: accuracy {told['accuracy']['value']:.3f} [{low:.3f}, {high:.3f}], "
+        f"log loss {told['log_loss']:.3f}, calibration error {told['ece']:.3f} (noise "
+        f"{told['ece_noise_floor']:.3f}), temperature {told['temperature']:.2f}, correlation of reward and "
+        f"length {_or_none(told['length_correlation'])}"
+    )
+
+
+def _or_none(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
 
 
 def _summary(report: TrainingReport, folder: Path) -> str:
@@ -45,7 +83,9 @@ def _summary(report: TrainingReport, folder: Path) -> str:
     if report.first_eval and report.last_eval:
         before, after = report.first_eval, report.last_eval
         shared = [
-            name for name in ("loss", "rewards/accuracies", "accuracy") if name in before and name in after
+            name
+            for name in ("loss", "reward", "rewards/accuracies", "accuracy")
+            if name in before and name in after
         ]
         told = (f"{name} {before[name]:.4g} → {after[name]:.4g}" for name in shared)
         lines.append(f"on held-out rows: {'; '.join(told)}")

@@ -117,15 +117,33 @@ def settle(ids: Sequence[str], results: Iterable[JudgeResult], weighing: Weighin
 
     A failure makes its pair (or its single candidate) undecided; it is never averaged.
     """
-    by_judge: dict[str, list[JudgeResult]] = defaultdict(list)
-    for result in results:
-        by_judge[result.provenance.judge].append(result)
+    by_judge = _by_judge(results)
     if weighing.combine == "cascade":
         return _settle(ids, by_judge.get(next(iter(weighing.judges)), []), weighing.principles)
     standings = {name: _settle(ids, told, weighing.principles) for name, told in by_judge.items()}
     if len(standings) < 2:
         return next(iter(standings.values()), Standing({}))
     return _pooled(ids, standings, weighing)
+
+
+def settle_singles(
+    ids: Sequence[str], results: Iterable[JudgeResult], weighing: Weighing = ALIKE
+) -> dict[str, float]:
+    """Scores, by candidate id, of candidates each judged by itself, as far as no judge failed on them.
+
+    Unlike those of `settle` they mean the same for every prompt: several judges' scores are pooled as they
+    are, not as distances from what a judge gave the prompt's other candidates.
+    """
+    told = _by_judge(results).items()
+    standings = {name: _settle_singles(ids, said, weighing.principles) for name, said in told}
+    return _pooled_scores(ids, standings, weighing, centred=False)
+
+
+def _by_judge(results: Iterable[JudgeResult]) -> dict[str, list[JudgeResult]]:
+    by_judge: dict[str, list[JudgeResult]] = defaultdict(list)
+    for result in results:
+        by_judge[result.provenance.judge].append(result)
+    return by_judge
 
 
 def _settle(ids: Sequence[str], results: list[JudgeResult], weights: Mapping[str, float]) -> Standing:
@@ -158,12 +176,14 @@ def _pooled(ids: Sequence[str], standings: Mapping[str, Standing], weighing: Wei
 
 
 def _pooled_scores(
-    ids: Sequence[str], standings: Mapping[str, Standing], weighing: Weighing
+    ids: Sequence[str], standings: Mapping[str, Standing], weighing: Weighing, centred: bool = True
 ) -> dict[str, float]:
-    """Each judge's scores count as distances from its mean: one that is kind to all favours nobody."""
-    shared = [name for name in ids if all(name in told.scores for told in standings.values())]
+    """Centred, scores count as distances from a judge's mean: one that is kind to all favours nobody."""
+    shared = [name for name in ids if standings and all(name in told.scores for told in standings.values())]
     means = {
-        judge: fmean(told.scores[name] for name in shared) for judge, told in standings.items() if shared
+        judge: fmean(told.scores[name] for name in shared) if centred else 0.0
+        for judge, told in standings.items()
+        if shared
     }
     return {
         name: weighing.pool({judge: told.scores[name] - means[judge] for judge, told in standings.items()})

@@ -58,10 +58,10 @@ def is_complete(out: Path) -> bool:
     return (out / "training.json").is_file()
 
 
-def check_free(config: StageConfig, beginning: Beginning) -> None:
+def check_free(config: StageConfig, beginning: Beginning | None = None) -> None:
     """Raises RunDirectoryError where `out` is used and neither --resume nor --overwrite says what to do.
 
-    Nothing is written or deleted.
+    Nothing is written or deleted. `beginning`: for a resumed run to be compared with; None: it is not.
     """
     out = config.out
     if out.exists() and not out.is_dir():
@@ -71,6 +71,8 @@ def check_free(config: StageConfig, beginning: Beginning) -> None:
     if not (out / "stage.json").is_file():
         raise RunDirectoryError(f"{out} holds files that are no training run; choose another --out")
     if config.resume:
+        if beginning is None:
+            return
         _check_same(out, Beginning.model_validate_json((out / "stage.json").read_text("utf-8")), beginning)
     elif not config.overwrite:
         raise RunDirectoryError(

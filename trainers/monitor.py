@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 OnLog: TypeAlias = Callable[[dict[str, float]], None]
+Line: TypeAlias = dict[str, float | str | None]
+"""One line of `metrics.jsonl`."""
 Split = Literal["train", "eval", "final", "end"]
 
 TOLERANCE = 1e-3
@@ -35,7 +37,7 @@ class Monitor:
     on_log: OnLog | None = None
     final: bool = False
     writes: bool = True
-    lines: list[dict[str, float | str | None]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
 
     def rewind(self, step: int) -> None:
         """Drops the lines after `step`, which a resumed run writes again."""
@@ -64,7 +66,7 @@ class Monitor:
 
     def _write(self, step: int, epoch: float, split: Split, metrics: Mapping[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        line: dict[str, float | str | None] = {"step": step, "epoch": epoch, "split": split, **finite}
+        line: Line = {"step": step, "epoch": epoch, "split": split, **finite}
         self.lines.append(line)
         if not self.writes:
             return

@@ -38,6 +38,11 @@ def prepare(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) 
         notes.append(
             f"the model was made for {limit} tokens, so --max-length {config.max_length} is lowered to it"
         )
+    if stage.reserve >= limit:
+        raise UsageError(
+            f"--max-new-tokens {stage.reserve} leave no room for a prompt in {limit} tokens "
+            "(--max-length, or what the model was made for): lower it"
+        )
     ends = loading.end_tokens(config.model, tokenizer)
     train, held_out = (
         _arrange(check_rows(rows, tokenizer, limit, ends, stage.keep_cut, stage.reserve), stage)

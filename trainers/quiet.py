@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from prefgen.errors import MissingExtraError
 
-LIBRARIES = ("transformers", "trl", "peft", "accelerate")
+LIBRARIES = ("transformers", "trl", "peft", "accelerate", "vllm")
 
 
 def require_packages(*names: str) -> None:

@@ -38,7 +38,12 @@ def train_reward(config: RewardConfig, on_log: OnLog | None = None) -> Path:
     is not padding. Pairs longer than `max_length` are left out, since a cut answer is not the one judged.
     Raises UsageError, InputError, RunDirectoryError, ModelUnavailableError, GateError.
     """
-    stage = Stage(
+    return run_stage(config, reward_stage(config), on_log)
+
+
+def reward_stage(config: RewardConfig) -> Stage:
+    """Which rows it takes and how; `trainers.prepare.prepare` gives those it holds out."""
+    return Stage(
         name="reward",
         folder="dpo",
         parse=partial(parse_pair, margin=config.use_margin),
@@ -47,7 +52,6 @@ def train_reward(config: RewardConfig, on_log: OnLog | None = None) -> Path:
         head="reward",
         keep_cut=False,
     )
-    return run_stage(config, stage, on_log)
 
 
 def _columns(row: Row) -> dict[str, Json]:

@@ -5,6 +5,7 @@ A trainer takes such functions and does not know who is behind them: a reward mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -30,17 +31,43 @@ sample without a score teaches is nothing."""
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """`name`: in the metrics; `weight`: in the sum."""
+    """`name`: in the metrics; `weight`: in the sum; `identity`: hash of what decides the scores, so that a
+    run is not resumed under another reward."""
 
     name: str
     score: Score
     weight: float = 1.0
+    identity: str = ""
+
+
+def reward_inputs(rewards: Sequence[Reward]) -> dict[str, str | None]:
+    """For `Stage.inputs`."""
+    return {f"reward {reward.name}": f"{reward.weight:g} {reward.identity}".strip() for reward in rewards}
+
+
+def score_each(rewards: Sequence[Reward], samples: Sequence[Sample]) -> list[list[float | None]]:
+    """The scores of each reward, in the order of the samples; what is not finite is no score.
+
+    Raises ValueError where a reward does not give one score a sample.
+    """
+    told = [list(reward.score(samples)) for reward in rewards]
+    for reward, scores in zip(rewards, told, strict=True):
+        if len(scores) != len(samples):
+            raise ValueError(f"{reward.name} gave {len(scores)} scores for {len(samples)} samples")
+    return [
+        [score if score is not None and math.isfinite(score) else None for score in scores] for scores in told
+    ]
+
+
+def weighted_sum(rewards: Sequence[Reward], told: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """One number a sample from the scores of all rewards, None where one of them has none."""
+    weights = [reward.weight for reward in rewards]
+    return [_sum(list(zip(weights, scores, strict=True))) for scores in zip(*told, strict=True)]
 
 
 def total(rewards: Sequence[Reward], samples: Sequence[Sample]) -> list[float | None]:
     """The weighted sum of all rewards for each sample, None where one of them has no score."""
-    told = [(reward.weight, reward.score(samples)) for reward in rewards]
-    return [_sum([(weight, scores[place]) for weight, scores in told]) for place in range(len(samples))]
+    return weighted_sum(rewards, score_each(rewards, samples))
 
 
 def _sum(scores: Sequence[tuple[float, float | None]]) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import gc
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from trainers.quiet import quiet
 from trainers.report import ReloadCheck, TrainingReport, versions
 from trainers.rows import find_files
 from trainers.saving import save_and_check
-from trainers.stage import Setup, Stage, Trainer
+from trainers.stage import Goal, Setup, Stage, Trainer
 from trainers.trackers import logging_folder
 
 if TYPE_CHECKING:
@@ -88,13 +89,14 @@ def _finish(
     check = save_and_check(outcome.model, prepared.tokenizer, config, stage.head, probes)
     if hash_files(Path(config.model)) != beginning.inputs["model"]:
         raise GateError(f"the files of the starting model {config.model} changed while it was trained from")
-    return _report(beginning, prepared, monitor, outcome, check)
+    return _report(beginning, stage, prepared, monitor, outcome, check)
 
 
 def _beginning(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) -> folder.Beginning:
     inputs = {"model": hash_files(Path(config.model)), "train": hash_files(files[0])}
     if files[1]:
         inputs["eval"] = hash_files(files[1])
+    inputs |= stage.inputs
     return folder.Beginning(
         stage=stage.name, processes=processes.count(), config=config.model_dump(mode="json"), inputs=inputs
     )
@@ -110,7 +112,9 @@ def _train(
     setup = _set_up(config, stage, prepared, monitor, checkpoint is not None)
     trainer, settings = stage.build(setup)
     _silence(trainer)
-    guarded = setup.reference or (trainer.model if config.adapter else None)
+    # GRPO loads its reference itself.
+    reference = setup.reference or getattr(trainer, "ref_model", None)
+    guarded = reference or (trainer.model if config.adapter else None)
     # Of weights in shares no process sees the whole.
     frozen = hash_frozen(guarded) if guarded and not processes.sharded() else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -124,7 +128,7 @@ def _train(
     settings |= {"learning_rate": config.rate, "max_length": prepared.max_length, **_precision(config)}
     settings |= {"processes": processes.count(), "sharded": processes.sharded()}
     outcome = Outcome(model, state.global_step, state.global_step < state.max_steps, frozen, settings)
-    del trainer, setup, guarded
+    del trainer, setup, reference, guarded
     gc.collect()
     return outcome
 
@@ -166,6 +170,7 @@ def _set_up(config: StageConfig, stage: Stage, prepared: Prepared, monitor: Moni
         eval_rows=prepared.eval.rows,
         arguments=trl_arguments(config, prepared.max_length, bool(held_out), resuming),
         callbacks=_callbacks(config, monitor),
+        notes=prepared.warnings,
     )
 
 
@@ -196,8 +201,15 @@ def _silence(trainer: Trainer) -> None:
 # ------------------------------------------------------------------------------------------------- afterwards
 
 
+def _is_worse(first: Mapping[str, float], last: Mapping[str, float], goal: Goal) -> bool:
+    if goal not in first or goal not in last:
+        return False
+    return last[goal] > first[goal] if goal == "loss" else last[goal] < first[goal]
+
+
 def _report(
     beginning: folder.Beginning,
+    stage: Stage,
     prepared: Prepared,
     monitor: Monitor,
     outcome: Outcome,
@@ -205,10 +217,11 @@ def _report(
 ) -> TrainingReport:
     sharded = processes.sharded()
     first, last = monitor.find("eval", "final"), monitor.find("final", last=True)
-    warnings = list(prepared.warnings)
-    if first and last and last.get("loss", 0) > first.get("loss", 0):
+    warnings = [*prepared.warnings, *stage.review(monitor.lines)]
+    if first and last and _is_worse(first, last, stage.goal):
+        ended, goal = {"loss": "higher", "reward": "lower"}[stage.goal], stage.goal
         warnings.append(
-            f"the loss on held-out rows ended higher ({last['loss']:.4f}) than it began ({first['loss']:.4f})"
+            f"the {goal} on held-out rows ended {ended} ({last[goal]:.4f}) than it began ({first[goal]:.4f})"
         )
     sides = {"train": prepared.train, "eval": prepared.eval}
     return TrainingReport(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from prefgen.messages import Json
 from trainers.loading import Head
+from trainers.monitor import Line
 from trainers.rows import Parse, Row
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
+Goal = Literal["loss", "reward"]
 Arrange: TypeAlias = Callable[[list[Row]], list[Row]]
 
 
@@ -26,6 +28,7 @@ class Trainer(Protocol):
     """What a run needs of a trainer; TRL's have it."""
 
     model: PreTrainedModel
+    model_wrapped: Any
     state: TrainerState
     accelerator: Any
 
@@ -36,7 +39,8 @@ class Trainer(Protocol):
 @dataclass(frozen=True)
 class Setup:
     """What a stage makes its trainer of. `arguments`: for its TRL config, common to all stages; `rows`,
-    `eval_rows`: the rows that `train` and `eval` were made of, for a stage that samples by itself."""
+    `eval_rows`: the rows that `train` and `eval` were made of, for a stage that samples by itself; `notes`:
+    what `build` adds to is said to the user."""
 
     model: PreTrainedModel
     reference: PreTrainedModel | None
@@ -48,6 +52,7 @@ class Setup:
     eval_rows: Sequence[Row]
     arguments: dict[str, object]
     callbacks: list[TrainerCallback]
+    notes: list[str] = field(default_factory=list)
 
     def parts(self) -> dict[str, object]:
         """Keyword arguments of any TRL trainer; a stage with a reference adds that."""
@@ -69,7 +74,9 @@ class Stage:
     the settings worth reporting; `reference`: whether the start of training is kept to compare with;
     `keep_cut`: whether TRL cuts long rows (else drops them); `reserve`: tokens of `max_length` kept free for
     what the policy writes; `first_loss`: known loss while the policy is its reference; `arrange`: order of
-    the kept rows, without those it leaves out, which are counted as `left_out`; `check`: further demands.
+    the kept rows, without those that fit no batch; `left_out`: why it leaves rows out; `check`: further
+    demands; `inputs`: hashes of what else goes in; `goal`: the number on held-out rows that should fall
+    (loss) or rise (reward); `review`: what the metrics of the whole run say, in words.
     """
 
     name: str
@@ -85,3 +92,6 @@ class Stage:
     arrange: Arrange = _as_they_stand
     left_out: str = "alone_in_last_batch"
     check: Callable[[list[Row]], None] = lambda rows: None
+    inputs: Mapping[str, str | None] = field(default_factory=dict)
+    goal: Goal = "loss"
+    review: Callable[[Sequence[Line]], list[str]] = lambda lines: []

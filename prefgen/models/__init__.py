@@ -13,10 +13,12 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from prefgen.completion import Model, RewardModel
 from prefgen.errors import UsageError
 from prefgen.messages import Json
+from prefgen.models.ensemble import EnsembleUse, find_ensemble, open_ensemble
 
 PROVIDERS = ("openai", "anthropic", "vllm", "transformers", "scripted")
 REWARD_PROVIDERS = ("openai", "vllm", "transformers")
@@ -125,10 +127,17 @@ async def open_model(text: str, options: Mapping[str, Json] | None = None, share
 
 
 async def open_reward_model(
-    text: str, options: Mapping[str, Json] | None = None, share: int = 1
+    text: str, options: Mapping[str, Json] | None = None, share: int = 1, use: EnsembleUse | None = None
 ) -> RewardModel:
-    """The reward model of a spec; raises as `open_model`."""
+    """The reward model of a spec, or all of an ensemble's as one; raises as `open_model`.
+
+    `use`: how an ensemble's members are combined, by their mean unless told.
+    """
     spec = ModelSpec.parse(text, REWARD_PROVIDERS)
+    ensemble = find_ensemble(spec.name) if spec.provider in LOCAL_PROVIDERS else None
+    if ensemble is not None:
+        member = partial(open_reward_model, options=options, share=share)
+        return await open_ensemble(spec.text, ensemble, use or EnsembleUse(), member)
     match spec.provider:
         case "openai":
             from prefgen.models.openai_reward import OpenAIRewardModel

@@ -57,7 +57,7 @@ def train_ppo(
             reference=True,
             reserve=config.max_new_tokens,
             arrange=distinct_prompts,
-            left_out="repeated_prompt",
+            left_out="same_prompt",
         )
         return run_stage(config, stage, on_log)
 

@@ -231,7 +231,7 @@ def test_prompts_are_counted_and_a_pair_of_prompts_is_one(
     data = write_jsonl(tmp_path / "more.jsonl", [*rows, *rows[:3], long])
     counts = read_report(run(talker, data, tmp_path / "out", max_steps=1, eval_share=0)).counts
     assert counts["train_used"] == 20
-    assert counts["train_dropped_repeated_prompt"] == 3
+    assert counts["train_dropped_same_prompt"] == 3
     assert counts["train_dropped_prompt_too_long"] == 1
 
 
