@@ -24,6 +24,7 @@ from prefgen.run import RunDirectory
 from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
 from trainers.kto import KTOConfig, train_kto
+from trainers.orpo import ORPOConfig, train_orpo
 from trainers.reward import RewardConfig, train_reward
 from trainers.sft import SFTConfig, train_sft
 
@@ -247,7 +248,7 @@ def quickstart(out: Path, seed: int, resume: bool, overwrite: bool, as_json: boo
 
 @cli.group()
 def train() -> None:
-    """Train a model: sft, reward, dpo or kto."""
+    """Train a model: sft, reward, dpo, kto or orpo."""
 
 
 def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
@@ -292,6 +293,13 @@ _add_stage(
     train_kto,
     "Kahneman-Tversky optimization on single labelled responses."
     + _EXAMPLE.format(stage="kto", data="runs/first"),
+)
+_add_stage(
+    "orpo",
+    ORPOConfig,
+    train_orpo,
+    "Odds ratio preference optimization on pairs: SFT and preference in one, without a reference."
+    + _EXAMPLE.format(stage="orpo", data="runs/first"),
 )
 
 

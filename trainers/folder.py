@@ -23,7 +23,7 @@ from pydantic import BaseModel, JsonValue
 from prefgen.errors import RunDirectoryError, UsageError
 from trainers.config import StageConfig
 
-FREE_TO_CHANGE = frozenset({"out", "resume", "overwrite", "report_to", "keep_checkpoints"})
+FREE_TO_CHANGE = frozenset({"out", "resume", "overwrite", "report_to", "keep_checkpoints", "reference_cache"})
 """Options that do not change the model that comes out."""
 
 

@@ -45,7 +45,7 @@ def prepare(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) 
     )
     _check_enough(config, stage, train, held_out, files[0])
     notes.append(_overlap(train, held_out))
-    texts = [note for note in notes if note] + explain(train, tokenizer)
+    texts = [*stage.notes, *(note for note in notes if note), *explain(train, tokenizer)]
     return Prepared(tokenizer, train, held_out, limit, texts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def run_stage(config: StageConfig, stage: Stage, on_log: OnLog | None = None) ->
         checkpoint = folder.begin(config, beginning)
         monitor = Monitor(config.out / "metrics.jsonl", stage.first_loss, on_log)
         monitor.rewind(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
-        outcome = _train(config, stage, prepared, monitor, checkpoint)
+        outcome = _train(config, stage, prepared, monitor, checkpoint, beginning.inputs["model"])
         check = save_and_check(
             outcome.model,
             prepared.tokenizer,
@@ -83,10 +83,15 @@ def _beginning(config: StageConfig, stage: Stage, files: tuple[Path, Path | None
 
 
 def _train(
-    config: StageConfig, stage: Stage, prepared: Prepared, monitor: Monitor, checkpoint: Path | None
+    config: StageConfig,
+    stage: Stage,
+    prepared: Prepared,
+    monitor: Monitor,
+    checkpoint: Path | None,
+    model_hash: str | None,
 ) -> Outcome:
     """Trains and gives the model back on its own, so that optimizer and reference are freed."""
-    setup = _set_up(config, stage, prepared, monitor, checkpoint is not None)
+    setup = replace(_set_up(config, stage, prepared, monitor, checkpoint is not None), model_hash=model_hash)
     trainer, settings = stage.build(setup)
     _silence(trainer)
     guarded = setup.reference or (trainer.model if config.adapter else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from prefgen.messages import Json
 from trainers.loading import Head
@@ -24,7 +24,8 @@ def _as_they_stand(rows: list[Row]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a stage makes its TRL trainer of. `arguments`: for its TRL config, common to all stages."""
+    """What a stage makes its TRL trainer of. `arguments`: for its TRL config, common to all stages;
+    `model_hash`: SHA-256 of the starting model's files, None where it is no local folder."""
 
     model: PreTrainedModel
     reference: PreTrainedModel | None
@@ -34,8 +35,9 @@ class Setup:
     eval: Dataset | None
     arguments: dict[str, object]
     callbacks: list[TrainerCallback]
+    model_hash: str | None = None
 
-    def parts(self) -> dict[str, object]:
+    def parts(self) -> dict[str, Any]:
         """Keyword arguments of any TRL trainer; a stage with a reference adds that."""
         return {
             "model": self.model,
@@ -53,6 +55,7 @@ class Stage:
 
     `folder`: its dataset in a run directory; `columns`: a row as TRL takes it; `build`: the TRL trainer and
     the settings worth reporting; `reference`: whether the start of training is kept to compare with;
+    `notes`: what a user should hear of the options and the data;
     `keep_cut`: whether TRL cuts long rows (else drops them); `reserve`: tokens of `max_length` kept free for
     what the policy writes; `first_loss`: known loss while the policy is its reference; `arrange`: order of
     the kept rows, without those that fit no batch; `check`: further demands.
@@ -68,5 +71,6 @@ class Stage:
     keep_cut: bool = True
     reserve: int = 0
     first_loss: float | None = None
+    notes: tuple[str, ...] = ()
     arrange: Arrange = _as_they_stand
     check: Callable[[list[Row]], None] = lambda rows: None
