@@ -18,6 +18,7 @@ from pipelines.evaluation.config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
 from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
+from pipelines.sweep_config import SweepConfig
 from prefgen import __version__
 from prefgen.errors import PrefgenError
 from prefgen.run import RunDirectory
@@ -301,6 +302,24 @@ _add_stage(
     "Odds ratio preference optimization on pairs: SFT and preference in one, without a reference."
     + _EXAMPLE.format(stage="orpo", data="runs/first"),
 )
+
+
+@train.command("dpo-sweep")
+@options_of(SweepConfig, skip=("beta",))
+@common
+def dpo_sweep(as_json: bool, quiet: bool, **given: Any) -> None:
+    """DPO with several β: held-out margin, KL to the start, and with a judge the win rate over the start.
+
+    \b
+    prefgen train dpo-sweep --model PATH --data runs/first --sweep-beta 0.03 --sweep-beta 0.1 --sweep-beta 0.3
+      --judge openai/NAME --out models/sweep
+    """
+    from pipelines.sweep import sweep, sweep_summary
+
+    config = build(SweepConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    result = asyncio.run(sweep(config, console))
+    console.result(result, sweep_summary(result, config.out))
 
 
 def main(arguments: list[str] | None = None) -> None:

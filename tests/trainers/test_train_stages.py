@@ -167,9 +167,26 @@ def margins(path: Path, model: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "adapter"), [("dpo", False), ("dpo", True), ("kto", False), ("sft", False)]
+    ("stage", "options"),
+    [
+        ("dpo", {}),
+        ("dpo", {"lora": True, "merge": True}),
+        ("dpo", {"loss": "soft"}),
+        ("dpo", {"loss": "robust", "noise_rate": 0.1, "group_by_length": True}),
+        ("dpo", {"loss": "conservative", "noise_rate": 0.1}),
+        ("dpo", {"loss": "hinge"}),
+        ("dpo", {"loss": "ipo"}),
+        ("dpo", {"length_normalized": True, "beta": 2.0, "sft_weight": 0.1, "weight_by_confidence": True}),
+        ("orpo", {"odds_weight": 0.5}),
+        ("kto", {}),
+        ("sft", {}),
+    ],
+    ids=str,
 )
-def test_a_planted_preference_is_learnt(stage: str, adapter: bool, model: Path, tmp_path: Path) -> None:
+def test_a_planted_preference_is_learnt(
+    stage: str, options: dict[str, object], model: Path, tmp_path: Path
+) -> None:
+    adapter = "lora" in options
     rows = labelled(40) if stage == "kto" else pairs(40)
     out = train(
         stage,
@@ -179,8 +196,7 @@ def test_a_planted_preference_is_learnt(stage: str, adapter: bool, model: Path, 
         max_steps=30,
         eval_steps=30,
         learning_rate=1e-2 if adapter else 3e-3,
-        lora=adapter,
-        merge=adapter,
+        **options,
     )
     before, after = margins(model, model), margins(out / "merged" if adapter else out, model)
     assert all(late > early + 2 for early, late in zip(before, after, strict=True))
