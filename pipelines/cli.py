@@ -22,6 +22,7 @@ from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
 from pipelines.reward_models import RewardModelConfig, train_reward_models
 from pipelines.rewards_config import RewardsConfig
+from pipelines.sweep_config import SweepConfig
 from prefgen import __version__
 from prefgen.errors import PrefgenError
 from prefgen.run import RunDirectory
@@ -29,6 +30,7 @@ from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
 from trainers.grpo import GRPOConfig, train_grpo
 from trainers.kto import KTOConfig, train_kto
+from trainers.orpo import ORPOConfig, train_orpo
 from trainers.sft import SFTConfig, train_sft
 
 Stage = Callable[..., Path]
@@ -278,7 +280,7 @@ def quickstart(out: Path, seed: int, resume: bool, overwrite: bool, as_json: boo
 
 @cli.group()
 def train() -> None:
-    """Train a model: sft, reward, dpo, kto or grpo."""
+    """Train a model: sft, reward, dpo, kto, orpo, grpo or ppo."""
 
 
 def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
@@ -347,6 +349,31 @@ _add_stage(
     "Kahneman-Tversky optimization on single labelled responses."
     + _EXAMPLE.format(stage="kto", data="runs/first"),
 )
+_add_stage(
+    "orpo",
+    ORPOConfig,
+    train_orpo,
+    "Odds ratio preference optimization on pairs: SFT and preference in one, without a reference."
+    + _EXAMPLE.format(stage="orpo", data="runs/first"),
+)
+
+
+@train.command("dpo-sweep")
+@options_of(SweepConfig, skip=("beta",))
+@common
+def dpo_sweep(as_json: bool, quiet: bool, **given: Any) -> None:
+    """DPO with several β: held-out margin, KL to the start, and with a judge the win rate over the start.
+
+    \b
+    prefgen train dpo-sweep --model PATH --data runs/first --sweep-beta 0.03 --sweep-beta 0.1 --sweep-beta 0.3
+      --judge openai/NAME --out models/sweep
+    """
+    from pipelines.sweep import sweep, sweep_summary
+
+    config = build(SweepConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    result = asyncio.run(sweep(config, console))
+    console.result(result, sweep_summary(result, config.out))
 
 
 _add_online_stage(

@@ -23,6 +23,7 @@ _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 @pytest.fixture(autouse=True)
 def _own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFGEN_LEDGER", str(tmp_path / "ledger.sqlite"))
+    monkeypatch.setenv("PREFGEN_REFERENCE_CACHE", str(tmp_path / "reference.sqlite"))
 
 
 @pytest.fixture(autouse=True, scope="session")

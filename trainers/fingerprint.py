@@ -32,6 +32,11 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_weights(model: Module) -> str:
+    """SHA-256 over all parameters: their names, types, shapes and bytes."""
+    return _hash_tensors(model.named_parameters())
+
+
 def hash_frozen(model: Module) -> str:
     """SHA-256 over the parameters that are not trained: their names, types, shapes and bytes."""
     return _hash_tensors((name, value) for name, value in model.named_parameters() if not value.requires_grad)

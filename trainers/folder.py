@@ -24,7 +24,16 @@ from prefgen.errors import RunDirectoryError, UsageError
 from trainers.config import StageConfig
 
 FREE_TO_CHANGE = frozenset(
-    {"out", "resume", "overwrite", "report_to", "keep_checkpoints", "accelerate", "accelerate_arg"}
+    {
+        "out",
+        "resume",
+        "overwrite",
+        "report_to",
+        "keep_checkpoints",
+        "accelerate",
+        "accelerate_arg",
+        "reference_cache",
+    }
 )
 """Options that do not change the model that comes out."""
 

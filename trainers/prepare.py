@@ -10,7 +10,7 @@ from prefgen.errors import InputError, UsageError
 from trainers import loading
 from trainers.config import StageConfig
 from trainers.preflight import Checked, check_rows, explain
-from trainers.rows import Row, read_rows, split_by_prompt
+from trainers.rows import Parse, Row, read_rows, split_by_prompt
 from trainers.stage import Stage
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Prepared:
 
 def prepare(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) -> Prepared:
     """Reads and checks the rows of the training and the held-out file. Raises UsageError and its kinds."""
-    train_rows, eval_rows = _read(config, stage, files)
+    train_rows, eval_rows = read_split(config, stage.parse, files)
     tokenizer = loading.load_tokenizer(config.model)
     notes = [loading.choose_pad_token(tokenizer, stage.head)]
     limit = min(config.max_length, loading.longest_context(config.model) or config.max_length)
@@ -50,14 +50,17 @@ def prepare(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) 
     )
     _check_enough(config, stage, train, held_out, files[0])
     notes.append(_overlap(train, held_out))
-    texts = [note for note in notes if note] + explain(train, tokenizer)
+    texts = [*stage.notes, *(note for note in notes if note), *explain(train, tokenizer)]
     return Prepared(tokenizer, train, held_out, limit, texts)
 
 
-def _read(config: StageConfig, stage: Stage, files: tuple[Path, Path | None]) -> tuple[list[Row], list[Row]]:
-    rows = read_rows(files[0], stage.parse, config.as_chat)
+def read_split(
+    config: StageConfig, parse: Parse, files: tuple[Path, Path | None]
+) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows held out, as they stand in the files. Raises InputError."""
+    rows = read_rows(files[0], parse, config.as_chat)
     if files[1]:
-        return rows, read_rows(files[1], stage.parse, config.as_chat)
+        return rows, read_rows(files[1], parse, config.as_chat)
     return split_by_prompt(rows, config.eval_share)
 
 

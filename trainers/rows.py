@@ -23,7 +23,8 @@ class Row:
     """One training example and where it stands.
 
     `completions` holds the one completion, the chosen and the rejected one, or none where the policy writes
-    them; `label` and `margin` are None where the stage has none; `columns`: what else a prompt's row holds.
+    them; `label`, `margin` and `confidence` are None where the stage has none; `columns`: what else the row
+    of a prompt holds.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Row:
     completions: tuple[Text, ...]
     label: bool | None = None
     margin: float | None = None
+    confidence: float | None = None
     columns: Mapping[str, Json] = field(default_factory=dict)
 
     @property
@@ -116,12 +118,18 @@ def split_by_prompt(rows: Sequence[Row], share: float) -> tuple[list[Row], list[
 # ------------------------------------------------------------------------------------------ one row of a file
 
 
-def parse_pair(path: Path, record: Record, margin: bool = False) -> Row:
-    """A row of `prompt chosen rejected`, with a number in `margin` if that is asked for."""
-    require_columns(path, record, "prompt", "chosen", "rejected", *(["margin"] if margin else []))
-    sides = (_completion(path, record, "chosen"), _completion(path, record, "rejected"))
-    difference = _number(path, record, "margin") if margin else None
-    return Row(path, record.line, _prompt(path, record, record.values["prompt"]), sides, margin=difference)
+def parse_pair(path: Path, record: Record, margin: bool = False, confidence: bool = False) -> Row:
+    """A row of `prompt chosen rejected`, with numbers in `margin` and `confidence` if they are asked for."""
+    wanted = [*(["margin"] if margin else []), *(["confidence"] if confidence else [])]
+    require_columns(path, record, "prompt", "chosen", "rejected", *wanted)
+    return Row(
+        path,
+        record.line,
+        _prompt(path, record, record.values["prompt"]),
+        (_completion(path, record, "chosen"), _completion(path, record, "rejected")),
+        margin=_number(path, record, "margin") if margin else None,
+        confidence=_confidence(path, record) if confidence else None,
+    )
 
 
 def parse_prompt(path: Path, record: Record) -> Row:
@@ -211,6 +219,19 @@ def _reply(path: Path, record: Record, column: str, value: Json) -> Messages:
         return parse_messages([*turns, *as_dicts(user("?"))])[:-1]
     except ValueError as error:
         raise InputError(path, f"a bad {column} ({error})", line=record.line) from error
+
+
+def _confidence(path: Path, record: Record) -> float:
+    number = _number(path, record, "confidence")
+    if not 0.5 <= number <= 1:
+        raise InputError(
+            path,
+            "a bad confidence",
+            line=record.line,
+            seen=number,
+            expected="the probability that chosen is the better response, from 0.5 to 1",
+        )
+    return number
 
 
 def _number(path: Path, record: Record, column: str) -> float:

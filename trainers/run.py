@@ -9,7 +9,7 @@ import copy
 import gc
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ def run_stage(config: StageConfig, stage: Stage, on_log: OnLog | None = None) ->
         checkpoint = processes.from_main(lambda: folder.begin(config, beginning))
         monitor = Monitor(config.out / "metrics.jsonl", stage.first_loss, on_log, writes=processes.is_main())
         monitor.rewind(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
-        outcome = _train(config, stage, prepared, monitor, checkpoint)
+        outcome = _train(config, stage, prepared, monitor, checkpoint, beginning.inputs["model"])
         if processes.is_main():
             report = _finish(config, stage, beginning, prepared, monitor, outcome)
             report.seconds = round(time.monotonic() - started, 2)
@@ -106,10 +106,15 @@ def _beginning(config: StageConfig, stage: Stage, files: tuple[Path, Path | None
 
 
 def _train(
-    config: StageConfig, stage: Stage, prepared: Prepared, monitor: Monitor, checkpoint: Path | None
+    config: StageConfig,
+    stage: Stage,
+    prepared: Prepared,
+    monitor: Monitor,
+    checkpoint: Path | None,
+    model_hash: str | None,
 ) -> Outcome:
     """Trains and gives the model back on its own, so that optimizer and reference are freed."""
-    setup = _set_up(config, stage, prepared, monitor, checkpoint is not None)
+    setup = replace(_set_up(config, stage, prepared, monitor, checkpoint is not None), model_hash=model_hash)
     trainer, settings = stage.build(setup)
     _silence(trainer)
     # GRPO loads its reference itself.

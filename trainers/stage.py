@@ -40,7 +40,8 @@ class Trainer(Protocol):
 class Setup:
     """What a stage makes its trainer of. `arguments`: for its TRL config, common to all stages; `rows`,
     `eval_rows`: the rows that `train` and `eval` were made of, for a stage that samples by itself; `notes`:
-    what `build` adds to is said to the user."""
+    what `build` adds to is said to the user; `model_hash`: SHA-256 of the starting model's files, None where
+    it is no local folder."""
 
     model: PreTrainedModel
     reference: PreTrainedModel | None
@@ -53,8 +54,9 @@ class Setup:
     arguments: dict[str, object]
     callbacks: list[TrainerCallback]
     notes: list[str] = field(default_factory=list)
+    model_hash: str | None = None
 
-    def parts(self) -> dict[str, object]:
+    def parts(self) -> dict[str, Any]:
         """Keyword arguments of any TRL trainer; a stage with a reference adds that."""
         return {
             "model": self.model,
@@ -72,6 +74,7 @@ class Stage:
 
     `folder`: its dataset in a run directory; `columns`: a row as TRL takes it; `build`: the trainer and
     the settings worth reporting; `reference`: whether the start of training is kept to compare with;
+    `notes`: what a user should hear of the options and the data;
     `keep_cut`: whether TRL cuts long rows (else drops them); `reserve`: tokens of `max_length` kept free for
     what the policy writes; `first_loss`: known loss while the policy is its reference; `arrange`: order of
     the kept rows, without those that fit no batch; `left_out`: why it leaves rows out; `check`: further
@@ -89,6 +92,7 @@ class Stage:
     keep_cut: bool = True
     reserve: int = 0
     first_loss: float | None = None
+    notes: tuple[str, ...] = ()
     arrange: Arrange = _as_they_stand
     left_out: str = "alone_in_last_batch"
     check: Callable[[list[Row]], None] = lambda rows: None

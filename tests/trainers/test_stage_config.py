@@ -10,10 +10,11 @@ from prefgen.errors import UsageError
 from trainers.config import StageConfig
 from trainers.dpo import DPOConfig
 from trainers.kto import KTOConfig
+from trainers.orpo import ORPOConfig
 from trainers.reward import RewardConfig
 from trainers.sft import SFTConfig
 
-STAGES = (SFTConfig, RewardConfig, DPOConfig, KTOConfig)
+STAGES = (SFTConfig, RewardConfig, DPOConfig, KTOConfig, ORPOConfig)
 
 
 def config(kind: type[StageConfig] = DPOConfig, **options: object) -> StageConfig:
@@ -22,7 +23,13 @@ def config(kind: type[StageConfig] = DPOConfig, **options: object) -> StageConfi
 
 @pytest.mark.parametrize(
     ("kind", "full", "lora"),
-    [(SFTConfig, 2e-5, 2e-4), (RewardConfig, 1e-5, 1e-4), (DPOConfig, 5e-7, 5e-6), (KTOConfig, 5e-7, 5e-6)],
+    [
+        (SFTConfig, 2e-5, 2e-4),
+        (RewardConfig, 1e-5, 1e-4),
+        (DPOConfig, 5e-7, 5e-6),
+        (KTOConfig, 5e-7, 5e-6),
+        (ORPOConfig, 8e-6, 8e-5),
+    ],
 )
 def test_each_stage_has_its_own_default_rates(kind: type[StageConfig], full: float, lora: float) -> None:
     assert config(kind).rate == full
@@ -58,7 +65,9 @@ def test_unknown_options_are_refused() -> None:
     [
         (DPOConfig, {"resume": True, "overwrite": True}, "--overwrite deletes"),
         (DPOConfig, {"merge": True}, "needs --lora"),
-        (DPOConfig, {"loss": "ipo", "label_smoothing": 0.1}, "--label-smoothing"),
+        (DPOConfig, {"loss": "soft", "noise_rate": 0.1}, "--noise-rate belongs to"),
+        (DPOConfig, {"loss": "ipo", "length_normalized": True}, "length-normalized by itself"),
+        (DPOConfig, {"loss": "soft", "weight_by_confidence": True}, "in its target already"),
         (DPOConfig, {"early_stopping_patience": 1, "save_steps": 3, "eval_steps": 2}, "multiple"),
         (KTOConfig, {"batch_size": 1}, "--batch-size 2"),
     ],

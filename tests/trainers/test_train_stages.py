@@ -17,6 +17,8 @@ from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
 from trainers.fingerprint import hash_files
 from trainers.kto import KTOConfig, train_kto
+from trainers.orpo import ORPOConfig, train_orpo
+from trainers.reference_cache import ReferenceCache
 from trainers.report import read_report
 from trainers.reward import RewardConfig, train_reward
 from trainers.sft import SFTConfig, train_sft
@@ -29,6 +31,7 @@ STAGES: dict[str, tuple[Train, type[StageConfig]]] = {
     "reward": (train_reward, RewardConfig),
     "dpo": (train_dpo, DPOConfig),
     "kto": (train_kto, KTOConfig),
+    "orpo": (train_orpo, ORPOConfig),
 }
 QUICK = {"batch_size": 4, "eval_share": 0.2, "max_steps": 3, "eval_steps": 2, "gradient_checkpointing": False}
 
@@ -37,7 +40,7 @@ QUICK = {"batch_size": 4, "eval_share": 0.2, "max_steps": 3, "eval_steps": 2, "g
 def data(tmp_path: Path) -> dict[str, Path]:
     paired = write_jsonl(tmp_path / "pairs.jsonl", pairs(24))
     single = write_jsonl(tmp_path / "labelled.jsonl", labelled(24))
-    return {"sft": paired, "reward": paired, "dpo": paired, "kto": single}
+    return {"sft": paired, "reward": paired, "dpo": paired, "kto": single, "orpo": paired}
 
 
 def train(stage: str, model: Path, data: Path, out: Path, on_log: Any = None, **options: object) -> Path:
@@ -69,7 +72,7 @@ def test_a_stage_trains_and_what_it_saved_is_what_it_trained(
     assert report.reload.rows > 0
     assert report.reload.max_difference < 1e-6
     assert (report.reload.merged_max_difference is not None) == adapter
-    assert (report.frozen_sha256 is None) == (not adapter and stage in ("sft", "reward"))
+    assert (report.frozen_sha256 is None) == (not adapter and stage != "kto")
     assert (out / ("adapter_model.safetensors" if adapter else "model.safetensors")).is_file()
     assert (out / "merged" / "model.safetensors").is_file() == adapter
     assert (out / "tokenizer.json").is_file()
@@ -90,7 +93,7 @@ def test_a_stage_trains_and_what_it_saved_is_what_it_trained(
         assert (report.first_eval or {})["loss"] == pytest.approx(math.log(2), abs=1e-3)
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "orpo"])
 def test_a_run_directory_serves_every_stage_of_pairs(stage: str, model: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", pairs(12), pairs(3))
     report = read_report(train(stage, model, run, tmp_path / "out", max_steps=1))
@@ -116,8 +119,11 @@ def test_kto_from_a_run_directory_weighs_its_classes(model: Path, tmp_path: Path
         {"dtype": "bfloat16", "lora": True, "gradient_checkpointing": True},
         {"load_dtype": "bfloat16", "lora": True, "merge": True},
         {"save_dtype": "bfloat16", "loss": "ipo"},
-        {"loss": "hinge"},
-        {"label_smoothing": 0.1},
+        {"loss": "hinge", "length_normalized": True},
+        {"loss": "conservative", "noise_rate": 0.1, "share_prompt": False},
+        {"loss": "robust", "noise_rate": 0.1, "group_by_length": True},
+        {"loss": "soft"},
+        {"sft_weight": 0.5, "weight_by_confidence": True},
     ],
     ids=str,
 )
@@ -161,9 +167,26 @@ def margins(path: Path, model: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "adapter"), [("dpo", False), ("dpo", True), ("kto", False), ("sft", False)]
+    ("stage", "options"),
+    [
+        ("dpo", {}),
+        ("dpo", {"lora": True, "merge": True}),
+        ("dpo", {"loss": "soft"}),
+        ("dpo", {"loss": "robust", "noise_rate": 0.1, "group_by_length": True}),
+        ("dpo", {"loss": "conservative", "noise_rate": 0.1}),
+        ("dpo", {"loss": "hinge"}),
+        ("dpo", {"loss": "ipo"}),
+        ("dpo", {"length_normalized": True, "beta": 2.0, "sft_weight": 0.1, "weight_by_confidence": True}),
+        ("orpo", {"odds_weight": 0.5}),
+        ("kto", {}),
+        ("sft", {}),
+    ],
+    ids=str,
 )
-def test_a_planted_preference_is_learnt(stage: str, adapter: bool, model: Path, tmp_path: Path) -> None:
+def test_a_planted_preference_is_learnt(
+    stage: str, options: dict[str, object], model: Path, tmp_path: Path
+) -> None:
+    adapter = "lora" in options
     rows = labelled(40) if stage == "kto" else pairs(40)
     out = train(
         stage,
@@ -173,8 +196,7 @@ def test_a_planted_preference_is_learnt(stage: str, adapter: bool, model: Path, 
         max_steps=30,
         eval_steps=30,
         learning_rate=1e-2 if adapter else 3e-3,
-        lora=adapter,
-        merge=adapter,
+        **options,
     )
     before, after = margins(model, model), margins(out / "merged" if adapter else out, model)
     assert all(late > early + 2 for early, late in zip(before, after, strict=True))
@@ -207,13 +229,22 @@ class Interrupt:
 
 
 @pytest.mark.parametrize(
-    ("stage", "adapter"),
-    [("sft", False), ("reward", True), ("dpo", False), ("dpo", True), ("kto", False)],
+    ("stage", "adapter", "given"),
+    [
+        ("sft", False, {}),
+        ("reward", True, {}),
+        ("dpo", False, {"group_by_length": True}),
+        ("dpo", True, {}),
+        ("kto", False, {}),
+        ("orpo", False, {"group_by_length": True}),
+        ("orpo", True, {}),
+    ],
 )
 def test_a_resumed_run_ends_with_the_same_weights(
-    stage: str, adapter: bool, model: Path, data: dict[str, Path], tmp_path: Path
+    stage: str, adapter: bool, given: dict[str, object], model: Path, data: dict[str, Path], tmp_path: Path
 ) -> None:
     options = {
+        **given,
         "max_steps": 6,
         "learning_rate": 1e-3,
         "lora": adapter,
@@ -284,14 +315,14 @@ def test_training_stops_when_held_out_loss_rises_and_keeps_the_best(model: Path,
 # ----------------------------------------------------------------------------------------- what must not pass
 
 
-def test_a_reference_that_is_another_model_is_found_out(
+def test_reference_log_probs_of_another_model_are_found_out(
     model: Path, data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainers.loading import load_model
-
-    other = make_model(tmp_path / "other", seed=1)
+    put = ReferenceCache.put
     monkeypatch.setattr(
-        runs, "_frozen_copy", lambda _: load_model(str(other), "language", "float32").requires_grad_(False)
+        ReferenceCache,
+        "put",
+        lambda cache, values: put(cache, {key: values[key] + at for at, key in enumerate(values)}),
     )
     with pytest.raises(GateError, match="the reference is not the model"):
         train("dpo", model, data["dpo"], tmp_path / "out")
@@ -310,8 +341,9 @@ def test_frozen_weights_that_move_are_found_out(
         if numbers["step"] == 2:
             next(weight for weight in kept[0].parameters() if not weight.requires_grad).data[0] += 0.1
 
+    stage = "dpo" if adapter else "kto"
     with pytest.raises(GateError, match="had to stay frozen"):
-        train("dpo", model, data["dpo"], tmp_path / "out", disturb, lora=adapter)
+        train(stage, model, data[stage], tmp_path / "out", disturb, lora=adapter)
     assert not (tmp_path / "out" / "training.json").exists()
 
 

@@ -78,6 +78,7 @@ def pairs(count: int) -> list[dict[str, object]]:
             "chosen": [turn("assistant", "blue")],
             "rejected": [turn("assistant", ("green", "wide", "rain", "grass")[number % 4])],
             "margin": 0.5 + number % 3,
+            "confidence": 0.7 + 0.1 * (number % 3),
         }
         for number in range(count)
     ]
