@@ -162,6 +162,8 @@ class PPOTrainer:
         rollouts, samples = self._write(tasks, derive(config.seed, step, "rollouts"))
         scores = total(self._world.rewards, samples)
         scored = {place: score for place, score in enumerate(scores) if score is not None}
+        if not all(math.isfinite(score) for score in scored.values()):
+            raise GateError("a reward gave a score that is no finite number; a sample without one is None")
         numbers = {**describe_text(rollouts), "completions/unscored": 1 - len(scored) / len(scores)}
         tally.samples += len(scores)
         tally.unscored += len(scores) - len(scored)

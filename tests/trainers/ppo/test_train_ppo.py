@@ -33,7 +33,7 @@ def talker(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, row in enumerate(pairs(60))
     ]
     data = write_jsonl(folder / "rows.jsonl", rows)
-    options: dict[str, Any] = {"max_steps": 40, "learning_rate": 5e-3, "eval_share": 0, "batch_size": 16}
+    options: dict[str, Any] = {"max_steps": 80, "learning_rate": 1e-2, "eval_share": 0, "batch_size": 16}
     return train_sft(SFTConfig(model=str(model), data=data, out=folder / "model", epochs=99, **options))
 
 
@@ -81,8 +81,8 @@ def test_the_best_answer_is_found(adapter: bool, talker: Path, prompts: Path, tm
         talker,
         prompts,
         tmp_path / "out",
-        max_steps=25,
-        eval_steps=25,
+        max_steps=20,
+        eval_steps=20,
         rollout_batch_size=32,
         learning_rate=1e-2 if adapter else 2e-3,
         lora=adapter,
@@ -93,10 +93,11 @@ def test_the_best_answer_is_found(adapter: bool, talker: Path, prompts: Path, tm
     assert report.first_eval is not None
     assert report.last_eval is not None
     assert report.first_eval["objective/scores"] < 0.6
-    assert report.last_eval["objective/scores"] == 1
+    assert lines(out)[0]["objective/scores"] < 0.5
+    assert report.last_eval["objective/scores"] > 0.9
     assert report.first_eval["objective/kl"] == pytest.approx(0, abs=1e-5)
     assert report.last_eval["objective/kl"] > 0.5
-    assert (report.steps, report.reload.max_difference < 1e-5) == (25, True)
+    assert (report.steps, report.reload.max_difference < 1e-5) == (20, True)
     names = ["adapter_model", "merged/model", "value/adapter_model"] if adapter else ["model", "value/model"]
     assert [name.removesuffix(".safetensors") for name in weights(out)] == [*names, "value/value_head"]
     first, last = lines(out)[0], lines(out)[-1]
