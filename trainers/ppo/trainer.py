@@ -85,7 +85,8 @@ class PPOTrainer:
         from transformers.integrations import get_reporting_integration_callbacks
         from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
-        self.model, self.accelerator = networks.policy, accelerator
+        self.model = self.model_wrapped = networks.policy
+        self.accelerator = accelerator
         self.state = TrainerState(max_steps=config.max_steps or _steps(config, len(world.tasks)))
         self.state.compute_steps(args, self.state.max_steps)
         self._config, self._world, self._args = config, world, args
