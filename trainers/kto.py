@@ -97,6 +97,8 @@ def check_classes(rows: list[Row]) -> None:
             "all labels are the same",
             seen=f"{len(rows)} usable rows, all {str(labels.pop()).lower()}",
             expected="desirable (true) and undesirable (false) rows",
+            fix="add the other kind (prefgen convert takes pairs apart into both), or train with prefgen train "
+            "sft on good responses alone",
         )
 
 
@@ -115,4 +117,9 @@ def _build(config: KTOConfig, setup: Setup) -> tuple[Trainer, dict[str, Json]]:
         **setup.arguments, beta=config.beta, desirable_weight=desirable, undesirable_weight=undesirable
     )
     trainer = trl.KTOTrainer(**setup.parts(), ref_model=setup.reference, args=arguments)
-    return trainer, {"desirable_weight": desirable, "undesirable_weight": undesirable}
+    balance = desirable * labels.count(True) / (undesirable * labels.count(False))
+    return trainer, {
+        "desirable_weight": desirable,
+        "undesirable_weight": undesirable,
+        "class_balance": balance,
+    }

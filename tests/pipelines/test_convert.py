@@ -34,9 +34,8 @@ def thumbs(values: Sequence[object]) -> list[dict[str, Any]]:
 
 
 def test_thumbs_become_labels_and_nothing_is_lost(run: Runner, tmp_path: Path) -> None:
-    rows = thumbs(["up", "👎", None, 1, -1, 0, "sideways"]) + [
-        {"prompt": "", "response": "r", "thumbs": "up"}
-    ]
+    rows = thumbs(["up", "👎", None, 1, -1, 0, "sideways"])
+    rows.append({"prompt": "", "response": "r", "thumbs": "up"})
     file, out = write_prompts(tmp_path / "f.jsonl", rows), tmp_path / "kto.jsonl"
     done = run("convert", file, "--to", "kto", "--out", out, "--max-failed", 0.5, "--json")
     assert done.code == 0, done.err

@@ -106,6 +106,7 @@ def test_kto_from_a_run_directory_weighs_its_classes(model: Path, tmp_path: Path
     report = read_report(train("kto", model, run, tmp_path / "out", max_steps=1))
     assert (report.counts["train_used"], report.counts["train_dropped_alone_in_last_batch"]) == (12, 1)
     assert report.settings["desirable_weight"] == 1
+    assert report.settings["class_balance"] == pytest.approx(4 / 3)
     assert report.settings["undesirable_weight"] in (
         pytest.approx(2 / (4 / 3)),
         pytest.approx(7 / 5 / (4 / 3)),
