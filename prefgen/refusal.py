@@ -35,5 +35,7 @@ def is_refusal(text: str) -> bool:
     "I can't recommend it enough" for a refusal. Its change over a training says more than its value.
     """
     opening = " ".join(text.lower().translate(_QUOTES).split())
-    starts = (match.start() for phrase in PHRASES for match in re.finditer(rf"\b{re.escape(phrase)}", opening))
+    starts = (
+        match.start() for phrase in PHRASES for match in re.finditer(rf"\b{re.escape(phrase)}", opening)
+    )
     return any(start < _OPENING for start in starts)

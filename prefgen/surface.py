@@ -49,6 +49,7 @@ def _without_code(text: str) -> tuple[str, int]:
 
 
 def formatting_density(text: str) -> float:
-    """Pieces of markdown (list items, headers, bold runs, fenced blocks) for each 100 words; 0 for no words."""
+    """Pieces of markdown (list items, headers, bold runs, fenced blocks) for each 100 words; 0 for no
+    words."""
     words = len(text.split())
     return 100 * surface(text).marks / words if words else 0.0

@@ -13,6 +13,7 @@ from prefgen.errors import UsageError
 from prefgen.messages import Json
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
+from trainers.rewards import Score
 from trainers.rows import Row, as_trl, parse_pair
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -43,7 +44,7 @@ class DPOConfig(StageConfig):
         return self
 
 
-def train_dpo(config: DPOConfig, on_log: OnLog | None = None) -> Path:
+def train_dpo(config: DPOConfig, on_log: OnLog | None = None, held_out: Score | None = None) -> Path:
     """Trains a policy on pairs and returns the folder of the model or adapter.
 
     Full training compares with a frozen copy of the start; LoRA with the model under the adapter. The loss
@@ -57,9 +58,10 @@ def train_dpo(config: DPOConfig, on_log: OnLog | None = None) -> Path:
         columns=_columns,
         build=partial(_build, config),
         reference=True,
+        base_model="refuse",
         first_loss=loss_at_reference(config.loss, config.beta),
     )
-    return run_stage(config, stage, on_log)
+    return run_stage(config, stage, on_log, held_out)
 
 
 def loss_at_reference(loss: Loss, beta: float) -> float:

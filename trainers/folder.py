@@ -3,6 +3,7 @@
 ```
 stage.json        stage, config and hashes of what goes in; first
 metrics.jsonl     one line a log step
+samples.jsonl     what the model answered to the watched prompts, at each evaluation
 checkpoints/      to go on from
 …                 the model or adapter with its tokenizer
 merged/           the full model, if asked for
@@ -23,7 +24,9 @@ from pydantic import BaseModel, JsonValue
 from prefgen.errors import RunDirectoryError, UsageError
 from trainers.config import StageConfig
 
-FREE_TO_CHANGE = frozenset({"out", "resume", "overwrite", "report_to", "keep_checkpoints"})
+FREE_TO_CHANGE = frozenset(
+    {"out", "resume", "overwrite", "report_to", "keep_checkpoints", "allow_base_model"}
+)
 """Options that do not change the model that comes out."""
 
 
@@ -98,15 +101,21 @@ def begin(config: StageConfig, beginning: Beginning) -> Path | None:
     if config.overwrite and out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = _last_checkpoint(out / "checkpoints") if config.resume else None
+    checkpoint = last_checkpoint(out / "checkpoints") if config.resume else None
     write_json(out / "stage.json", beginning)
     return checkpoint
 
 
-def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; its state is written last, so one without was cut short and is deleted."""
-    steps = {int(path.name.removeprefix("checkpoint-")): path for path in folder.glob("checkpoint-*")}
-    for _, path in sorted(steps.items(), reverse=True):
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def last_checkpoint(folder: Path, until: int | None = None) -> Path | None:
+    """The newest whole checkpoint, of step `until` at most; its state is written last, so one without was cut
+    short and is deleted."""
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
+        if until is not None and step_of(path) > until:
+            continue
         if _is_whole(path):
             return path
         shutil.rmtree(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prefgen.messages import Json
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
+from trainers.rewards import Score
 from trainers.rows import Row, as_trl, parse_demonstration
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -24,7 +25,7 @@ class SFTConfig(StageConfig):
     lora_rate: ClassVar[float] = 2e-4
 
 
-def train_sft(config: SFTConfig, on_log: OnLog | None = None) -> Path:
+def train_sft(config: SFTConfig, on_log: OnLog | None = None, held_out: Score | None = None) -> Path:
     """Trains a model to write the completions and returns the folder of the model or adapter.
 
     A run directory (or any file of pairs) gives its chosen side. Of `messages` only the last turn is learnt.
@@ -37,7 +38,7 @@ def train_sft(config: SFTConfig, on_log: OnLog | None = None) -> Path:
         columns=_columns,
         build=partial(_build, config),
     )
-    return run_stage(config, stage, on_log)
+    return run_stage(config, stage, on_log, held_out)
 
 
 def _columns(row: Row) -> dict[str, Json]:

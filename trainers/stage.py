@@ -55,7 +55,8 @@ class Stage:
     the settings worth reporting; `reference`: whether the start of training is kept to compare with;
     `keep_cut`: whether TRL cuts long rows (else drops them); `reserve`: tokens of `max_length` kept free for
     what the policy writes; `first_loss`: known loss while the policy is its reference; `arrange`: order of
-    the kept rows, without those that fit no batch; `check`: further demands.
+    the kept rows, without those that fit no batch; `check`: further demands; `base_model`: whether a start
+    that was never taught to answer fits, is worth a warning, or is refused.
     """
 
     name: str
@@ -70,3 +71,4 @@ class Stage:
     first_loss: float | None = None
     arrange: Arrange = _as_they_stand
     check: Callable[[list[Row]], None] = lambda rows: None
+    base_model: Literal["fits", "warn", "refuse"] = "fits"
