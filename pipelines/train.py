@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipelines.console import Console
 from pipelines.serving import check_served
+from pipelines.training_report.page import write_training_report
+from pipelines.watch_judge import train_watched
+from trainers.alarms import TEXTS
 from trainers.config import StageConfig
 from trainers.report import TrainingReport, read_report
 
-_SHOWN = ("step", "epoch", "loss", "eval_loss", "rewards/margins", "learning_rate")
+_SHOWN = (
+    "step",
+    "epoch",
+    "loss",
+    "eval_loss",
+    "reward",
+    "rewards/margins",
+    "learning_rate",
+    "watch_kl",
+    "watch_kl_start",
+    "watch_length_ratio",
+    "watch_entropy",
+    "watch_held_out",
+    "watch_reward_length_correlation",
+)
 
 
 def train_stage(
@@ -23,10 +41,18 @@ def train_stage(
     """
 
     def show(values: dict[str, float]) -> None:
-        console.note("  ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values))
+        for name, text in TEXTS.items():
+            if f"alarm_{name}" in values:
+                console.warn(f"alarm at step {values['step']:.0f}: {text.meaning} {text.remedy}")
+                return
+        console.note("  ".join(f"{_short(name)} {values[name]:.4g}" for name in _SHOWN if name in values))
 
-    folder = run(config, show)
+    if config.watched_by is None:
+        folder = run(config, show)
+    else:
+        folder = asyncio.run(train_watched(run, config, console, show))
     report = read_report(folder)
+    write_training_report(folder)
     for warning in report.warnings:
         console.warn(warning)
     result, text = report.model_dump(mode="json"), _summary(report, folder)
@@ -37,6 +63,17 @@ def train_stage(
             result["vllm"] = check_served(served, reward=report.stage == "reward")
         text += f"\nserved by vLLM, it differs by at most {result['vllm']['max_difference']:.2g}"
     return result, text
+
+
+def report_training(folder: Path) -> tuple[dict[str, Any], str]:
+    """Writes `report.html` of a complete training anew; its `training.json` and the same in a few lines."""
+    write_training_report(folder)
+    report = read_report(folder)
+    return report.model_dump(mode="json"), _summary(report, folder)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("watch_").replace("reward_length_correlation", "reward-length correlation")
 
 
 def _summary(report: TrainingReport, folder: Path) -> str:
@@ -51,7 +88,11 @@ def _summary(report: TrainingReport, folder: Path) -> str:
         lines.append(f"on held-out rows: {'; '.join(told)}")
     if report.stopped_early:
         lines.append("stopped early: the loss on held-out rows no longer fell; the best model was kept")
+    lines += [f"alarm at step {alarm.step}: {alarm.seen}" for alarm in report.alarms]
+    if report.stopped_by_alarm is not None:
+        lines.append(f"stopped by the alarm; the model of step {report.kept_step} was kept")
     lines.append(
-        f"written to {folder}; loaded again, its outputs differ by at most {report.reload.max_difference:.2g}"
+        f"written to {folder}, with report.html; loaded again, its outputs differ by at most "
+        f"{report.reload.max_difference:.2g}"
     )
     return "\n".join(lines)

@@ -154,7 +154,7 @@ Told = tuple[str, int] | None
 
 
 def _over_optimised(history: Sequence[Evaluation], _: float | None) -> Told:
-    """Over two evaluations the held-out score falls twice, by more than noise, and the proxy rises."""
+    """The held-out score lost more than noise over two evaluations and still falls, and the proxy rises."""
     if len(history) < 3:
         return None
     scores = [item.values.get("held_out", ()) for item in history[-3:]]
@@ -168,7 +168,7 @@ def _over_optimised(history: Sequence[Evaluation], _: float | None) -> Told:
         return None
     first, second, third = (fmean(column) for column in zip(*known, strict=True))
     fall = lower_bound([before - now for before, _, now in known], FALL_LEVEL)
-    if not (first > second > third and fall > 0):
+    if not (second > third and fall > 0):
         return None
     return (
         f"over two evaluations the held-out judge's score fell from {first:.3g} to {third:.3g} on "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefgen.errors import GateError
+from prefgen.errors import GateError, UsageError
 from prefgen.messages import Json
 from trainers import folder, guards, loading
 from trainers.arguments import device_arguments, trl_arguments
@@ -52,6 +52,10 @@ def run_stage(
     the result may not be trusted.
     """
     started = time.monotonic()
+    if config.watched_by is not None and held_out is None:
+        raise UsageError(
+            f"{config.watched_by} is to watch: the command line asks it, in Python give held_out"
+        )
     loading.check_machine(config)
     folder.check_place(config)
     files = find_files(config.data, stage.folder, config.eval_data)

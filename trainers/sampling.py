@@ -112,19 +112,23 @@ def _think(
     pad: int,
     frozen: PreTrainedModel | None,
 ) -> list[Thoughts]:
-    ours = _distributions(model, prompts, answers, pad)
-    with reference_of(model, frozen) as reference:
-        theirs = None if reference is None else _distributions(reference, prompts, answers, pad)
-    probabilities = ours.exp()
-    entropy = -(probabilities * ours).sum(-1)
-    kl = None if theirs is None else (probabilities * (ours - theirs)).sum(-1)
+    import torch
+
+    with torch.no_grad():
+        ours = _distributions(model, prompts, answers, pad)
+        with reference_of(model, frozen) as reference:
+            theirs = None if reference is None else _distributions(reference, prompts, answers, pad)
+        probabilities = ours.exp()
+        entropy = -(probabilities * ours).sum(-1).cpu()
+        kl = None if theirs is None else (probabilities * (ours - theirs)).sum(-1).cpu()
+        taken = ours.gather(-1, _pad_right(answers, pad, model.device)[0][..., None])[..., 0].cpu()
     return [
         Thoughts(
-            tuple(float(ours[row, place, token]) for place, token in enumerate(answer)),
-            float(entropy[row, : len(answer)].mean()),
-            None if kl is None else float(kl[row, : len(answer)].sum()),
+            tuple(taken[row, :length].tolist()),
+            float(entropy[row, :length].mean()),
+            None if kl is None else float(kl[row, :length].sum()),
         )
-        for row, answer in enumerate(answers)
+        for row, length in enumerate(map(len, answers))
     ]
 
 
@@ -135,15 +139,13 @@ def _distributions(
     import torch
 
     prompt_ids, prompt_mask = _pad_left(prompts, pad, model.device)
-    longest = max(map(len, answers))
-    rest = [[*answer, *[pad] * (longest - len(answer))] for answer in answers]
-    seen = [[1] * len(answer) + [0] * (longest - len(answer)) for answer in answers]
-    mask = torch.cat([prompt_mask, torch.tensor(seen, device=model.device)], 1)
+    answer_ids, answer_mask = _pad_right(answers, pad, model.device)
+    mask = torch.cat([prompt_mask, answer_mask], 1)
     logits = model(
-        input_ids=torch.cat([prompt_ids, torch.tensor(rest, device=model.device)], 1),
+        input_ids=torch.cat([prompt_ids, answer_ids], 1),
         attention_mask=mask,
         position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-        logits_to_keep=longest + 1,
+        logits_to_keep=answer_ids.shape[1] + 1,
         use_cache=False,
     ).logits
     return logits[:, :-1].float().log_softmax(-1)
@@ -157,3 +159,8 @@ def _pad_left(rows: Sequence[Ids], pad: int, device: object) -> tuple[Tensor, Te
     ids = [[pad] * (longest - len(row)) + list(row) for row in rows]
     mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def _pad_right(rows: Sequence[Ids], pad: int, device: object) -> tuple[Tensor, Tensor]:
+    ids, mask = _pad_left([row[::-1] for row in rows], pad, device)
+    return ids.flip(1), mask.flip(1)
