@@ -97,7 +97,7 @@ class _Frame:
             what = ", ".join(
                 f"{n:,} {name}".strip() for n, name in zip(counts, self.chart.names, strict=True)
             )
-            tip = f"<title>{_short(place * width)} to {_short((place + 1) * width)}: {escape(what)}</title>"
+            tip = f"<title>{short(place * width)} to {short((place + 1) * width)}: {escape(what)}</title>"
             yield f"<g>{tip}{''.join(self._stack(counts, left + 0.5, right - 0.5))}</g>"
 
     def _stack(self, counts: Sequence[int], left: float, right: float) -> Iterator[str]:
@@ -111,16 +111,16 @@ class _Frame:
             base += 0 if self.chart.beside else count
 
     def grid(self) -> Iterator[str]:
-        for count in _ticks(0, self.top, 3, whole=True):
+        for count in ticks(0, self.top, 3, whole=True):
             y = self.y(count)
             yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-            yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(count)}</text>'
+            yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{short(count)}</text>'
 
     def x_axis(self) -> Iterator[str]:
         floor = _HEIGHT - _BOTTOM
-        for value in _ticks(self.low, self.high, 5):
+        for value in ticks(self.low, self.high, 5):
             x = f"{self.x(value):.1f}"
-            yield f'<text x="{x}" y="{floor + 16}" text-anchor="middle">{_short(value)}</text>'
+            yield f'<text x="{x}" y="{floor + 16}" text-anchor="middle">{short(value)}</text>'
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
         label = escape(self.chart.x_label)
         yield f'<text class="label" x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{label}</text>'
@@ -142,9 +142,9 @@ class _Frame:
             counts.update(bins)
         (place, count), width = counts.most_common(1)[0], self.tally.width
         return (
-            f"{self.chart.title}: {self.tally.n:,} values from {_short(self.tally.low * width)} to "
-            f"{_short((self.tally.high + 1) * width)}; most, {count:,}, between {_short(place * width)} "
-            f"and {_short((place + 1) * width)}"
+            f"{self.chart.title}: {self.tally.n:,} values from {short(self.tally.low * width)} to "
+            f"{short((self.tally.high + 1) * width)}; most, {count:,}, between {short(place * width)} "
+            f"and {short((place + 1) * width)}"
         )
 
 
@@ -160,7 +160,7 @@ def _range(tally: Tally, line: tuple[float, str] | None) -> tuple[float, float]:
     return low, high
 
 
-def _ticks(low: float, high: float, about: int, whole: bool = False) -> list[float]:
+def ticks(low: float, high: float, about: int, whole: bool = False) -> list[float]:
     """Round numbers (1, 2, 2.5 or 5 times a power of ten) from low to high."""
     rough = max((high - low) / about, 1 if whole else 0)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -170,7 +170,7 @@ def _ticks(low: float, high: float, about: int, whole: bool = False) -> list[flo
     return [step * place for place in range(first, last + 1)]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """At most four digits, thousands marked; a true minus sign."""
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return text.replace("-", "−")

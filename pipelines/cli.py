@@ -219,10 +219,15 @@ def audit(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @common
 def report(run: Path, as_json: bool, quiet: bool) -> None:
-    """Write report.html of a finished run anew and summarise the run."""
+    """Write report.html of a finished run or training anew and summarise it."""
     from pipelines.report.page import write_report
     from pipelines.summary import run_summary
 
+    if (run / "training.json").is_file():
+        from pipelines.train import report_training
+
+        Console(as_json=as_json, quiet=quiet).result(*report_training(run))
+        return
     directory = RunDirectory.open(run)
     write_report(directory, directory.manifest)
     console = Console(as_json=as_json, quiet=quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,9 @@ from pipelines.console import Console
 from pipelines.reward_models import REPORT as HELD_OUT
 from pipelines.reward_models import held_out_pairs
 from pipelines.serving import check_served
+from pipelines.training_report.page import write_training_report
+from pipelines.watch_judge import train_watched
+from trainers.alarms import TEXTS
 from trainers.config import StageConfig
 from trainers.report import TrainingReport, read_report
 from trainers.reward import RewardConfig
@@ -27,6 +31,12 @@ _SHOWN = (
     "kl",
     "rewards/margins",
     "learning_rate",
+    "watch_kl",
+    "watch_kl_start",
+    "watch_length_ratio",
+    "watch_entropy",
+    "watch_held_out",
+    "watch_reward_length_correlation",
 )
 
 
@@ -39,10 +49,18 @@ def train_stage(
     """
 
     def show(values: dict[str, float]) -> None:
-        console.note("  ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values))
+        for name, text in TEXTS.items():
+            if f"alarm_{name}" in values:
+                console.warn(f"alarm at step {values['step']:.0f}: {text.meaning} {text.remedy}")
+                return
+        console.note("  ".join(f"{_short(name)} {values[name]:.4g}" for name in _SHOWN if name in values))
 
-    folder = run(config, show)
+    if config.watched_by is None:
+        folder = run(config, show)
+    else:
+        folder = asyncio.run(train_watched(run, config, console, show))
     report = read_report(folder)
+    write_training_report(folder)
     for warning in report.warnings:
         console.warn(warning)
     result, text = report.model_dump(mode="json"), _summary(report, folder)
@@ -77,6 +95,17 @@ def _or_none(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
 
 
+def report_training(folder: Path) -> tuple[dict[str, Any], str]:
+    """Writes `report.html` of a complete training anew; its `training.json` and the same in a few lines."""
+    write_training_report(folder)
+    report = read_report(folder)
+    return report.model_dump(mode="json"), _summary(report, folder)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("watch_").replace("reward_length_correlation", "reward-length correlation")
+
+
 def _summary(report: TrainingReport, folder: Path) -> str:
     counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in report.counts.items() if count)
     lines = [f"{report.stage}: {report.steps} steps in {report.seconds:.0f} s; rows: {counts}"]
@@ -91,7 +120,11 @@ def _summary(report: TrainingReport, folder: Path) -> str:
         lines.append(f"on held-out rows: {'; '.join(told)}")
     if report.stopped_early:
         lines.append("stopped early: the loss on held-out rows no longer fell; the best model was kept")
+    lines += [f"alarm at step {alarm.step}: {alarm.seen}" for alarm in report.alarms]
+    if report.stopped_by_alarm is not None:
+        lines.append(f"stopped by the alarm; the model of step {report.kept_step} was kept")
     lines.append(
-        f"written to {folder}; loaded again, its outputs differ by at most {report.reload.max_difference:.2g}"
+        f"written to {folder}, with report.html; loaded again, its outputs differ by at most "
+        f"{report.reload.max_difference:.2g}"
     )
     return "\n".join(lines)

@@ -24,6 +24,11 @@ class Surface:
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
 
+    @property
+    def marks(self) -> int:
+        """Pieces of markdown of any kind."""
+        return self.lists + self.headers + self.bold + self.code
+
 
 def surface(text: str) -> Surface:
     """The counts of a text."""
@@ -41,3 +46,10 @@ def _without_code(text: str) -> tuple[str, int]:
     """The text outside of fenced blocks, where # and * mean other things, and the number of blocks."""
     parts = _CODE.split(text)
     return "\n".join(parts[::2]), len(parts) // 2
+
+
+def formatting_density(text: str) -> float:
+    """Pieces of markdown (list items, headers, bold runs, fenced blocks) for each 100 words; 0 for no
+    words."""
+    words = len(text.split())
+    return 100 * surface(text).marks / words if words else 0.0

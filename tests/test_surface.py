@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefgen.surface import Surface, surface
+from prefgen.surface import Surface, formatting_density, surface
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,10 @@ from prefgen.surface import Surface, surface
 )
 def test_counts(text: str, expected: Surface) -> None:
     assert surface(text) == expected
+
+
+def test_formatting_density_is_marks_for_each_hundred_words() -> None:
+    # 1 header and 2 list items make 3 marks; "#", "Title", "-", "one", "-", "two" are 6 words: 100 * 3 / 6.
+    assert formatting_density("# Title\n- one\n- two") == pytest.approx(50)
+    assert formatting_density("just words") == 0
+    assert formatting_density("") == 0

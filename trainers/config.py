@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from prefgen.errors import UsageError
+from trainers.watch_config import WatchConfig
 
 Dtype = Literal["float32", "bfloat16"]
 
 
-class StageConfig(BaseModel):
+class StageConfig(WatchConfig):
     """The options all stages share; a stage adds its own fields and its default learning rates."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     full_rate: ClassVar[float] = 2e-5
     lora_rate: ClassVar[float] = 2e-4

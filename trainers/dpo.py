@@ -20,6 +20,7 @@ from trainers.label_noise import UNCALIBRATED, is_calibrated, noise_rate
 from trainers.monitor import OnLog
 from trainers.pairs import Pairs
 from trainers.reference_cache import ReferenceCache, default_path
+from trainers.rewards import Score
 from trainers.rows import Row, as_trl, find_files, parse_pair
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -81,7 +82,7 @@ class DPOConfig(PairConfig):
         return self.loss == "soft" or self.weight_by_confidence
 
 
-def train_dpo(config: DPOConfig, on_log: OnLog | None = None) -> Path:
+def train_dpo(config: DPOConfig, on_log: OnLog | None = None, held_out: Score | None = None) -> Path:
     """Trains a policy on pairs and returns the folder of the model or adapter.
 
     The reference is the starting model; its log-probabilities come from a cache on disk, which is filled
@@ -100,8 +101,9 @@ def train_dpo(config: DPOConfig, on_log: OnLog | None = None) -> Path:
         else loss_at_reference(config.loss, config.beta),
         notes=(UNCALIBRATED,) if config.uses_confidence and not is_calibrated(config.data) else (),
         check=partial(_check_weights, config),
+        base_model="refuse",
     )
-    return run_stage(config, stage, on_log)
+    return run_stage(config, stage, on_log, held_out)
 
 
 def loss_at_reference(loss: Loss, beta: float) -> float:

@@ -3,6 +3,7 @@
 ```
 stage.json        stage, config and hashes of what goes in; first
 metrics.jsonl     one line a log step
+samples.jsonl     what the model answered to the watched prompts, at each evaluation
 checkpoints/      to go on from
 …                 the model or adapter with its tokenizer
 merged/           the full model, if asked for
@@ -33,6 +34,7 @@ FREE_TO_CHANGE = frozenset(
         "accelerate",
         "accelerate_arg",
         "reference_cache",
+        "allow_base_model",
     }
 )
 """Options that do not change the model that comes out."""
@@ -116,15 +118,20 @@ def begin(config: StageConfig, beginning: Beginning) -> Path | None:
     if config.overwrite and out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = _last_checkpoint(out / "checkpoints", beginning.processes) if config.resume else None
+    checkpoint = last_checkpoint(out / "checkpoints", beginning.processes) if config.resume else None
     write_json(out / "stage.json", beginning)
     return checkpoint
 
 
-def _last_checkpoint(folder: Path, processes: int) -> Path | None:
-    """The newest whole checkpoint; one that was cut short is deleted."""
-    steps = {int(path.name.removeprefix("checkpoint-")): path for path in folder.glob("checkpoint-*")}
-    for _, path in sorted(steps.items(), reverse=True):
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def last_checkpoint(folder: Path, processes: int, until: int | None = None) -> Path | None:
+    """The newest whole checkpoint, of step `until` at most; one that was cut short is deleted."""
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
+        if until is not None and step_of(path) > until:
+            continue
         if _is_whole(path, processes):
             return path
         shutil.rmtree(path)

@@ -13,6 +13,7 @@ from prefgen.errors import InputError
 from prefgen.messages import Json
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
+from trainers.rewards import Score
 from trainers.rows import Row, as_trl, parse_labelled
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -39,7 +40,7 @@ class KTOConfig(StageConfig):
     """Weight of the rows labelled bad; unset, from the counts, so that neither class outweighs the other."""
 
 
-def train_kto(config: KTOConfig, on_log: OnLog | None = None) -> Path:
+def train_kto(config: KTOConfig, on_log: OnLog | None = None, held_out: Score | None = None) -> Path:
     """Trains a policy on labelled answers and returns the folder of the model or adapter.
 
     Raises InputError for rows of one class only, and UsageError, RunDirectoryError, ModelUnavailableError,
@@ -52,10 +53,11 @@ def train_kto(config: KTOConfig, on_log: OnLog | None = None) -> Path:
         columns=_columns,
         build=partial(_build, config),
         reference=True,
+        base_model="refuse",
         arrange=partial(shuffle, seed=config.seed, batch_size=config.batch_size),
         check=check_classes,
     )
-    return run_stage(config, stage, on_log)
+    return run_stage(config, stage, on_log, held_out)
 
 
 def class_weights(

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from prefgen.errors import InputError
+from trainers.alarms import Alarm, AlarmName
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "prefgen")
 
@@ -28,7 +29,8 @@ class TrainingReport(BaseModel):
     `first_loss`: training loss before the first step changed a weight. `first_eval`: before training;
     `last_eval`: of the model that was kept. `frozen_sha256`: the weights that had to stay as they were (the
     reference model, or what lies under an adapter), checked before and after; None where nothing is frozen,
-    or where `frozen_unchecked` says why it was not checked.
+    or where `frozen_unchecked` says why it was not checked. `kept_step`: the step of the model that was kept;
+    `stopped_by_alarm`: the alarm that ended the training.
     """
 
     stage: str
@@ -39,6 +41,9 @@ class TrainingReport(BaseModel):
     warnings: list[str]
     steps: int
     stopped_early: bool
+    kept_step: int | None = None
+    alarms: list[Alarm] = []
+    stopped_by_alarm: AlarmName | None = None
     first_loss: float | None
     first_eval: dict[str, float] | None
     last_eval: dict[str, float] | None

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from prefgen.errors import UsageError
 from prefgen.messages import Json
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
@@ -29,6 +30,12 @@ class RewardConfig(StageConfig):
     """Ask of each pair a lead in reward as large as its column margin says (Llama 2, arXiv 2307.09288)."""
     center_rewards_coefficient: float = Field(default=0, ge=0)
     """Weight of a term that pulls a pair's rewards to a sum of 0 (arXiv 2312.09244 uses 0.01); 0 = off."""
+
+    @model_validator(mode="after")
+    def _check_judge(self) -> RewardConfig:
+        if self.watched_by is not None:
+            raise UsageError("a reward model writes no answers that a judge could watch")
+        return self
 
 
 def train_reward(config: RewardConfig, on_log: OnLog | None = None) -> Path:

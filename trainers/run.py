@@ -9,13 +9,13 @@ import copy
 import gc
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefgen.errors import GateError
+from prefgen.errors import GateError, UsageError
 from prefgen.messages import Json
-from trainers import folder, loading, processes
+from trainers import folder, guards, loading, processes
 from trainers.arguments import device_arguments, trl_arguments
 from trainers.config import StageConfig
 from trainers.fingerprint import hash_files, hash_frozen
@@ -23,10 +23,12 @@ from trainers.monitor import Monitor, OnLog
 from trainers.prepare import Prepared, prepare
 from trainers.quiet import quiet
 from trainers.report import ReloadCheck, TrainingReport, versions
+from trainers.rewards import Score
 from trainers.rows import find_files
 from trainers.saving import save_and_check
 from trainers.stage import Goal, Setup, Stage, Trainer
 from trainers.trackers import logging_folder
+from trainers.watching import make_watcher
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
@@ -40,17 +42,26 @@ class Outcome:
     model: PreTrainedModel | None
     steps: int
     stopped_early: bool
+    kept_step: int
     frozen: str | None
     settings: dict[str, Json] = field(default_factory=dict)
 
 
-def run_stage(config: StageConfig, stage: Stage, on_log: OnLog | None = None) -> Path:
+def run_stage(
+    config: StageConfig, stage: Stage, on_log: OnLog | None = None, held_out: Score | None = None
+) -> Path:
     """Trains one stage and returns `config.out` with the model and `training.json`.
 
-    `on_log` gets step, epoch and the trainer's numbers at each log. Raises UsageError (and its kinds) for
-    wrong options, data or folders, before anything is written; GateError where the result may not be trusted.
+    `on_log` gets step, epoch and the trainer's numbers at each log; of what is watched the names begin with
+    `watch_` and `alarm_`. `held_out` judges the watched answers (--watch-prompts) and teaches nothing. Raises
+    UsageError (and its kinds) for wrong options, data or folders, before anything is written; GateError where
+    the result may not be trusted.
     """
     started = time.monotonic()
+    if config.watched_by is not None and held_out is None:
+        raise UsageError(
+            f"{config.watched_by} is to watch: the command line asks it, in Python give held_out"
+        )
     loading.check_machine(config)
     folder.check_place(config)
     files = find_files(config.data, stage.folder, config.eval_data)
@@ -61,12 +72,24 @@ def run_stage(config: StageConfig, stage: Stage, on_log: OnLog | None = None) ->
         return config.out
     with quiet(), logging_folder(config.out):
         prepared = prepare(config, stage, files)
+        start = _load_start(config, stage)
+        prepared.warnings.extend(_warnings(config, stage, start, prepared))
         # All have looked at the folder before the main one writes into it.
         processes.wait()
         checkpoint = processes.from_main(lambda: folder.begin(config, beginning))
-        monitor = Monitor(config.out / "metrics.jsonl", stage.first_loss, on_log, writes=processes.is_main())
-        monitor.rewind(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
-        outcome = _train(config, stage, prepared, monitor, checkpoint, beginning.inputs["model"])
+        monitor = Monitor(
+            config.out / "metrics.jsonl",
+            stage.first_loss,
+            on_log,
+            stop_on_alarm=config.on_alarm == "stop",
+            kl_target=config.watch_kl,
+            every=config.evaluation_interval,
+            writes=processes.is_main(),
+        )
+        monitor.rewind(folder.step_of(checkpoint) if checkpoint else 0)
+        setup = _set_up(config, stage, prepared, start, monitor, beginning, checkpoint is not None)
+        del start
+        outcome = _train(config, stage, prepared, setup, monitor, checkpoint, held_out)
         if processes.is_main():
             report = _finish(config, stage, beginning, prepared, monitor, outcome)
             report.seconds = round(time.monotonic() - started, 2)
@@ -102,6 +125,28 @@ def _beginning(config: StageConfig, stage: Stage, files: tuple[Path, Path | None
     )
 
 
+def _load_start(config: StageConfig, stage: Stage) -> PreTrainedModel:
+    from transformers import set_seed
+
+    # A new reward head is random, so the seed stands before the model.
+    set_seed(config.seed)
+    return loading.load_model(config.model, stage.head, config.load_dtype, config.qlora)
+
+
+def _warnings(config: StageConfig, stage: Stage, start: PreTrainedModel, prepared: Prepared) -> list[str]:
+    """Raises UsageError for a raw base model."""
+    rows, weights = prepared.train.rows, sum(weight.numel() for weight in start.parameters())
+    notes = [
+        guards.check_start(config, stage, start, prepared.tokenizer, rows),
+        guards.check_epochs(stage.name, guards.planned_epochs(config, len(rows))),
+        guards.check_rate(stage.name, config.rate, config.adapter, weights),
+        guards.check_judge(config),
+    ]
+    if config.watch_prompts and not prepared.eval.rows:
+        notes.append("there are no held-out rows, so the prompts that are watched are trained on as well")
+    return [note for note in notes if note]
+
+
 # --------------------------------------------------------------------------------------------------- training
 
 
@@ -109,20 +154,26 @@ def _train(
     config: StageConfig,
     stage: Stage,
     prepared: Prepared,
+    setup: Setup,
     monitor: Monitor,
     checkpoint: Path | None,
-    model_hash: str | None,
+    held_out: Score | None,
 ) -> Outcome:
     """Trains and gives the model back on its own, so that optimizer and reference are freed."""
-    setup = replace(_set_up(config, stage, prepared, monitor, checkpoint is not None), model_hash=model_hash)
     trainer, settings = stage.build(setup)
     _silence(trainer)
     # GRPO loads its reference itself.
     reference = setup.reference or getattr(trainer, "ref_model", None)
+    # No process could write an answer by itself with a share of the weights.
+    if not processes.sharded():
+        monitor.watcher = make_watcher(config, stage, prepared, reference, held_out)
+    if monitor.watcher is not None and processes.is_main():
+        monitor.watcher.begin(trainer.model)
     guarded = reference or (trainer.model if config.adapter else None)
     # Of weights in shares no process sees the whole.
     frozen = hash_frozen(guarded) if guarded and not processes.sharded() else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    kept = _kept_step(trainer, config, monitor)
     if setup.eval is not None:
         monitor.final = True
         trainer.evaluate()
@@ -132,7 +183,8 @@ def _train(
     state = trainer.state
     settings |= {"learning_rate": config.rate, "max_length": prepared.max_length, **_precision(config)}
     settings |= {"processes": processes.count(), "sharded": processes.sharded()}
-    outcome = Outcome(model, state.global_step, state.global_step < state.max_steps, frozen, settings)
+    early = state.global_step < state.max_steps and monitor.stopped_by is None
+    outcome = Outcome(model, state.global_step, early, kept, frozen, settings)
     del trainer, setup, reference, guarded
     gc.collect()
     return outcome
@@ -151,18 +203,34 @@ def _whole_model(config: StageConfig, stage: Stage, trainer: Trainer, setup: Set
     return whole
 
 
+def _kept_step(trainer: Trainer, config: StageConfig, monitor: Monitor) -> int:
+    """The step whose model is kept: the best, the last, or after an alarm the last good one still on disk."""
+    state, alarm = trainer.state, monitor.stopped_by
+    best: int | None = state.best_global_step if config.early_stopping_patience else None
+    if alarm is not None:
+        good = folder.last_checkpoint(config.out / "checkpoints", processes.count(), alarm.good_step)
+        if good is not None:
+            trainer._load_from_checkpoint(str(good))
+            return folder.step_of(good)
+    return best or state.global_step
+
+
 def _precision(config: StageConfig) -> dict[str, Json]:
     device = device_arguments(config)
     return {"device": "cpu" if device["use_cpu"] else "cuda", "bf16": device["bf16"]}
 
 
-def _set_up(config: StageConfig, stage: Stage, prepared: Prepared, monitor: Monitor, resuming: bool) -> Setup:
+def _set_up(
+    config: StageConfig,
+    stage: Stage,
+    prepared: Prepared,
+    model: PreTrainedModel,
+    monitor: Monitor,
+    beginning: folder.Beginning,
+    resuming: bool,
+) -> Setup:
     from datasets import Dataset
-    from transformers import set_seed
 
-    # A new reward head is random, so the seed stands before the model.
-    set_seed(config.seed)
-    model = loading.load_model(config.model, stage.head, config.load_dtype, config.qlora)
     held_out = [stage.columns(row) for row in prepared.eval.rows]
     return Setup(
         model=model,
@@ -176,6 +244,7 @@ def _set_up(config: StageConfig, stage: Stage, prepared: Prepared, monitor: Moni
         arguments=trl_arguments(config, prepared.max_length, bool(held_out), resuming),
         callbacks=_callbacks(config, monitor),
         notes=prepared.warnings,
+        model_hash=beginning.inputs["model"],
     )
 
 
@@ -240,6 +309,9 @@ def _report(
         warnings=warnings,
         steps=outcome.steps,
         stopped_early=outcome.stopped_early,
+        kept_step=outcome.kept_step,
+        alarms=monitor.alarms,
+        stopped_by_alarm=monitor.stopped_by.name if monitor.stopped_by else None,
         first_loss=(monitor.find("train") or {}).get("loss"),
         first_eval=first,
         last_eval=last,

@@ -10,6 +10,7 @@ from prefgen.messages import Json
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
 from trainers.packing import check_packing
+from trainers.rewards import Score
 from trainers.rows import Row, as_trl, parse_demonstration
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -28,7 +29,7 @@ class SFTConfig(StageConfig):
     """Join short rows into sequences of --max-length tokens; --batch-size then counts those sequences."""
 
 
-def train_sft(config: SFTConfig, on_log: OnLog | None = None) -> Path:
+def train_sft(config: SFTConfig, on_log: OnLog | None = None, held_out: Score | None = None) -> Path:
     """Trains a model to write the completions and returns the folder of the model or adapter.
 
     A run directory (or any file of pairs) gives its chosen side. Of `messages` only the last turn is learnt.
@@ -42,7 +43,7 @@ def train_sft(config: SFTConfig, on_log: OnLog | None = None) -> Path:
         columns=_columns,
         build=partial(_build, config),
     )
-    return run_stage(config, stage, on_log)
+    return run_stage(config, stage, on_log, held_out)
 
 
 def _columns(row: Row) -> dict[str, Json]:

@@ -34,6 +34,7 @@ class Trainer(Protocol):
 
     def train(self, resume_from_checkpoint: str | None = None) -> object: ...
     def evaluate(self) -> object: ...
+    def _load_from_checkpoint(self, resume_from_checkpoint: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class Stage:
     what the policy writes; `first_loss`: known loss while the policy is its reference; `arrange`: order of
     the kept rows, without those that fit no batch; `left_out`: why it leaves rows out; `check`: further
     demands; `inputs`: hashes of what else goes in; `goal`: the number on held-out rows that should fall
-    (loss) or rise (reward); `review`: what the metrics of the whole run say, in words.
+    (loss) or rise (reward); `review`: what the metrics of the whole run say, in words; `base_model`: whether
+    a start that was never taught to answer fits, is worth a warning, or is refused.
     """
 
     name: str
@@ -99,3 +101,4 @@ class Stage:
     inputs: Mapping[str, str | None] = field(default_factory=dict)
     goal: Goal = "loss"
     review: Callable[[Sequence[Line]], list[str]] = lambda lines: []
+    base_model: Literal["fits", "warn", "refuse"] = "fits"

@@ -33,7 +33,15 @@ STAGES: dict[str, tuple[Train, type[StageConfig]]] = {
     "kto": (train_kto, KTOConfig),
     "orpo": (train_orpo, ORPOConfig),
 }
-QUICK = {"batch_size": 4, "eval_share": 0.2, "max_steps": 3, "eval_steps": 2, "gradient_checkpointing": False}
+QUICK = {
+    "batch_size": 4,
+    "eval_share": 0.2,
+    "max_steps": 3,
+    "eval_steps": 2,
+    "gradient_checkpointing": False,
+    "watch_prompts": 0,
+    "allow_base_model": True,
+}
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ class PPOTrainer:
         """
         started = time.monotonic()
         if resume_from_checkpoint:
-            self._restore(Path(resume_from_checkpoint))
+            self._load_from_checkpoint(resume_from_checkpoint)
         self._tell("on_train_begin")
         if self._args.eval_on_start:
             self.evaluate()
@@ -236,9 +236,10 @@ class PPOTrainer:
         for old in _checkpoints(folder.parent)[: -self._config.keep_checkpoints]:
             shutil.rmtree(old)
 
-    def _restore(self, folder: Path) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str) -> None:
         import torch
 
+        folder = Path(resume_from_checkpoint)
         saved = torch.load(folder / STATE_FILE, map_location=self.accelerator.device, weights_only=True)
         restore_weights(self._networks, saved["weights"])
         self._learner.optimizer.load_state_dict(saved["optimizer"])
