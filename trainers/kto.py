@@ -99,8 +99,8 @@ def check_classes(rows: list[Row]) -> None:
             "all labels are the same",
             seen=f"{len(rows)} usable rows, all {str(labels.pop()).lower()}",
             expected="desirable (true) and undesirable (false) rows",
-            fix="add the other kind (prefgen convert takes pairs apart into both), or train with prefgen train "
-            "sft on good responses alone",
+            fix="add the other kind (prefgen convert takes pairs apart into both), or learn good responses "
+            "alone with prefgen train sft",
         )
 
 

@@ -1,4 +1,4 @@
-"""`--accelerate`: the shipped files, what is refused before a process starts, and one message when one fails."""
+"""`--accelerate`: the shipped files, what is refused before a start, and one message when a process fails."""
 
 from __future__ import annotations
 

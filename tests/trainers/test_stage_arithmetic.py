@@ -62,7 +62,7 @@ def test_a_row_alone_in_its_batch_is_left_out() -> None:
 def test_kto_refuses_one_class() -> None:
     check_classes(labelled(2))
     with pytest.raises(
-        InputError, match=r"(?s)all labels are the same\n.*2 usable rows, all true.*train sft"
+        InputError, match=r"(?s)all labels are the same\n.*2 usable rows, all true.*fix: .*train sft"
     ):
         check_classes(labelled(4)[::2])
 
