@@ -31,6 +31,7 @@ from trainers.dpo import DPOConfig, train_dpo
 from trainers.grpo import GRPOConfig, train_grpo
 from trainers.kto import KTOConfig, train_kto
 from trainers.orpo import ORPOConfig, train_orpo
+from trainers.ppo import PPOConfig, train_ppo
 from trainers.sft import SFTConfig, train_sft
 
 Stage = Callable[..., Path]
@@ -319,10 +320,11 @@ def _add_online_stage(name: str, config: type[StageConfig], run: Stage, help_tex
         from pipelines.train import train_stage
 
         built = build(config, given, RewardsConfig)
+        relaunch(built)
         rewards = build(RewardsConfig, given, config)
         console = Console(as_json=as_json, quiet=quiet)
         beside = beside_judges(run, rewards, console)
-        result, text = train_stage(beside, built, console, check_vllm=check_vllm)
+        result, text = train_stage(beside, built, console, online=True, check_vllm=check_vllm)
         console.result(result, text)
 
 
@@ -387,6 +389,13 @@ _add_online_stage(
     train_grpo,
     "Group relative policy optimization on rewards of the policy's own responses."
     + _EXAMPLE.format(stage="grpo", data="prompts.jsonl --judge openai/NAME --constitution support-tone"),
+)
+_add_online_stage(
+    "ppo",
+    PPOConfig,
+    train_ppo,
+    "Proximal policy optimization on rewards of the policy's own responses, with a value function."
+    + _EXAMPLE.format(stage="ppo", data="prompts.jsonl --reward-model transformers/PATH --lora"),
 )
 
 

@@ -14,11 +14,12 @@ from pipelines.rewarding import Gated, JudgeReward
 from pipelines.rewards_config import JUDGE, REWARD_MODEL, RewardsConfig
 from pipelines.roles import Roles
 from pipelines.training import in_thread
+from pipelines.watch_judge import watching
 from prefgen.errors import InputError
 from prefgen.files import write_json
 from prefgen.ledger import Ledger, default_path
 from prefgen.messages import Json, content_hash
-from trainers import folder, loading
+from trainers import folder, loading, processes
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
 from trainers.rewards import Reward
@@ -42,24 +43,30 @@ async def _train(
     train: Callable[..., Path], config: StageConfig, rewards: RewardsConfig, console: Console, on_log: OnLog
 ) -> Path:
     check(config, rewards)
+    if config.watched_by is not None and config.watched_by in rewards.judges:
+        console.warn(
+            f"{config.watched_by} watches this training and rewards it: it cannot see where the model games "
+            "it; watch with a model of another family"
+        )
     with Ledger(rewards.ledger or default_path()) as ledger:
-        async with roles_of(rewards, ledger, console) as roles:
+        async with roles_of(rewards, ledger, console) as roles, watching(config, ledger, console) as watch:
             made = await make_rewards(rewards, roles)
             gates = [reward.score for reward in made if isinstance(reward.score, Gated)]
             try:
-                out = await in_thread(_in_order(train), config, on_log, rewards=made)
+                out = await in_thread(_in_order(train), config, on_log, rewards=made, held_out=watch)
                 for gate in gates:
                     gate.check()
             finally:
                 if gates:
                     console.note(f"rewards: {roles.state}")
-            if any(gate.asked for gate in gates) or not (out / REPORT).exists():
+            asked = any(gate.asked for gate in gates)
+            if processes.is_main() and (asked or not (out / REPORT).exists()):
                 write_json(out / REPORT, report(rewards, made, roles))
     return out
 
 
 def _in_order(train: Callable[..., Path]) -> Callable[..., Path]:
-    return lambda config, on_log, rewards: train(config, rewards, on_log)
+    return lambda config, on_log, rewards, held_out: train(config, rewards, on_log, held_out)
 
 
 def check(config: StageConfig, rewards: RewardsConfig) -> None:

@@ -29,6 +29,9 @@ _SHOWN = (
     "reward",
     "eval_reward",
     "kl",
+    "objective/scores",
+    "eval_objective/scores",
+    "objective/kl",
     "rewards/margins",
     "learning_rate",
     "watch_kl",
@@ -41,7 +44,12 @@ _SHOWN = (
 
 
 def train_stage(
-    run: Callable[..., Path], config: StageConfig, console: Console, *, check_vllm: bool = False
+    run: Callable[..., Path],
+    config: StageConfig,
+    console: Console,
+    *,
+    online: bool = False,
+    check_vllm: bool = False,
 ) -> tuple[dict[str, Any], str]:
     """Runs a stage and returns its `training.json` and the same in a few lines.
 
@@ -55,7 +63,8 @@ def train_stage(
                 return
         console.note("  ".join(f"{_short(name)} {values[name]:.4g}" for name in _SHOWN if name in values))
 
-    if config.watched_by is None:
+    # An online stage opens its judges itself.
+    if config.watched_by is None or online:
         folder = run(config, show)
     else:
         folder = asyncio.run(train_watched(run, config, console, show))
@@ -113,7 +122,7 @@ def _summary(report: TrainingReport, folder: Path) -> str:
         before, after = report.first_eval, report.last_eval
         shared = [
             name
-            for name in ("loss", "reward", "rewards/accuracies", "accuracy")
+            for name in ("loss", "reward", "objective/scores", "rewards/accuracies", "accuracy")
             if name in before and name in after
         ]
         told = (f"{name} {before[name]:.4g} → {after[name]:.4g}" for name in shared)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from judges.judge import Judge, gather
@@ -19,7 +20,7 @@ from prefgen.prompt import Prompt
 from prefgen.verdicts import settle
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
-from trainers.rewards import Sample
+from trainers.rewards import Sample, Score
 
 
 class AgainstStart:
@@ -69,15 +70,27 @@ def judging_of(config: StageConfig) -> JudgingConfig:
     )
 
 
+@asynccontextmanager
+async def watching(config: StageConfig, ledger: Ledger, console: Console) -> AsyncIterator[Score | None]:
+    """What the judge of a training's `watch_…` options makes of an answer, None without one.
+
+    To be entered in the loop that will answer it. Raises UsageError, ModelUnavailableError.
+    """
+    if config.watched_by is None:
+        yield None
+        return
+    judging = judging_of(config)
+    check_judging(judging)
+    async with roles_of(judging, ledger, console) as roles:
+        judge, loop = await make_judge(judging, roles), asyncio.get_running_loop()
+        compares = config.watch_judge is not None and config.watch_judging == "pairwise"
+        yield AgainstStart(judge, loop) if compares else JudgeReward(judge, loop)
+
+
 async def train_watched(
     run: Callable[..., Path], config: StageConfig, console: Console, on_log: OnLog
 ) -> Path:
     """Runs a stage with its judge behind engine and ledger. Raises UsageError, ModelUnavailableError."""
-    judging = judging_of(config)
-    check_judging(judging)
     with Ledger(default_path()) as ledger:
-        async with roles_of(judging, ledger, console) as roles:
-            judge, loop = await make_judge(judging, roles), asyncio.get_running_loop()
-            compares = config.watch_judge is not None and config.watch_judging == "pairwise"
-            held_out = AgainstStart(judge, loop) if compares else JudgeReward(judge, loop)
+        async with watching(config, ledger, console) as held_out:
             return await in_thread(run, config, on_log, held_out=held_out)

@@ -39,7 +39,14 @@ LEVEL = 0.05
 FALL_LEVEL = 0.01
 """The same for a falling held-out score, which is tested anew at each evaluation."""
 
-PROXIES = ("reward", "train/reward", "rewards/margins", "train/rewards/margins")
+PROXIES = (
+    "reward",
+    "train/reward",
+    "objective/scores",
+    "train/objective/scores",
+    "rewards/margins",
+    "train/rewards/margins",
+)
 """What a training maximises, in the order in which it is looked for; without any, minus the loss."""
 
 

@@ -25,7 +25,7 @@ from prefgen.messages import Json, parse_messages
 from trainers.config import StageConfig
 from trainers.loading import end_tokens
 from trainers.monitor import Line, OnLog
-from trainers.rewards import Reward, Sample, reward_inputs, score_each, weighted_sum
+from trainers.rewards import Reward, Sample, Score, reward_inputs, score_each, weighted_sum
 from trainers.rows import Row, as_trl, distinct_prompts, parse_prompt
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -90,7 +90,12 @@ class GRPOConfig(StageConfig):
         return self
 
 
-def train_grpo(config: GRPOConfig, rewards: Sequence[Reward], on_log: OnLog | None = None) -> Path:
+def train_grpo(
+    config: GRPOConfig,
+    rewards: Sequence[Reward],
+    on_log: OnLog | None = None,
+    held_out: Score | None = None,
+) -> Path:
     """Trains a policy on the rewards of its own responses and returns the folder of the model or adapter.
 
     A run directory (or any file with a column prompt) gives its distinct prompts. Raises UsageError,
@@ -107,13 +112,14 @@ def train_grpo(config: GRPOConfig, rewards: Sequence[Reward], on_log: OnLog | No
         columns=_columns,
         build=partial(_build, config, rewards),
         reserve=config.max_new_tokens,
-        arrange=lambda rows: distinct_prompts(rows),
+        arrange=distinct_prompts,
         left_out="same_prompt",
         inputs=reward_inputs(rewards),
         goal="reward",
         review=review,
+        base_model="refuse",
     )
-    return run_stage(config, stage, on_log)
+    return run_stage(config, stage, on_log, held_out)
 
 
 def _check_vllm() -> None:

@@ -13,6 +13,7 @@ from trainers import preference_losses as losses
 from trainers.dpo import PairConfig, pair_columns
 from trainers.monitor import OnLog
 from trainers.pairs import Pairs
+from trainers.rewards import Score
 from trainers.rows import parse_pair
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -35,7 +36,7 @@ class ORPOConfig(PairConfig):
     the response alone."""
 
 
-def train_orpo(config: ORPOConfig, on_log: OnLog | None = None) -> Path:
+def train_orpo(config: ORPOConfig, on_log: OnLog | None = None, held_out: Score | None = None) -> Path:
     """Trains a model on pairs, without a reference, and returns the folder of the model or adapter.
 
     Raises UsageError, InputError, RunDirectoryError, ModelUnavailableError, GateError.
@@ -46,8 +47,9 @@ def train_orpo(config: ORPOConfig, on_log: OnLog | None = None) -> Path:
         parse=parse_pair,
         columns=pair_columns,
         build=partial(_build, config),
+        base_model="warn",
     )
-    return run_stage(config, stage, on_log)
+    return run_stage(config, stage, on_log, held_out)
 
 
 def objective(config: ORPOConfig, pairs: Pairs) -> tuple[Tensor, dict[str, Tensor]]:

@@ -293,7 +293,7 @@ def _report(
     first, last = monitor.find("eval", "final"), monitor.find("final", last=True)
     warnings = [*prepared.warnings, *stage.review(monitor.lines)]
     if first and last and _is_worse(first, last, stage.goal):
-        ended, goal = {"loss": "higher", "reward": "lower"}[stage.goal], stage.goal
+        goal, ended = stage.goal, "higher" if stage.goal == "loss" else "lower"
         warnings.append(
             f"the {goal} on held-out rows ended {ended} ({last[goal]:.4f}) than it began ({first[goal]:.4f})"
         )

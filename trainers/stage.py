@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
-Goal = Literal["loss", "reward"]
+Goal = Literal["loss", "reward", "objective/scores"]
 Arrange: TypeAlias = Callable[[list[Row]], list[Row]]
 
 

@@ -69,6 +69,8 @@ class PPOConfig(StageConfig):
                 f"--max-length {self.max_length} holds prompt and response, so it has to be above "
                 f"--max-new-tokens {self.max_new_tokens}"
             )
+        if self.accelerate is not None:
+            raise UsageError("ppo runs in one process: leave --accelerate out")
         if self.early_stopping_patience:
             raise UsageError("this stage has no held-out loss, so it takes no --early-stopping-patience")
         if self.qlora and self.rollouts == "vllm":

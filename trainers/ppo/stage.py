@@ -18,7 +18,7 @@ from trainers.ppo.networks import Networks, SeparateModels, SharedBackbone
 from trainers.ppo.rollout import Engine, TransformersSampler, VLLMSampler, choose_engine
 from trainers.ppo.trainer import PPOTrainer, Task, World
 from trainers.preflight import encode
-from trainers.rewards import Reward, Sample, Score
+from trainers.rewards import Reward, Sample, Score, reward_inputs
 from trainers.rows import Row, as_trl, distinct_prompts, parse_prompt
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -37,7 +37,7 @@ def train_ppo(
     """Trains a policy on rewards of what it writes and returns the folder of the model or adapter.
 
     `rewards`: their weighted sum is the score of a response; a response without one teaches nothing.
-    `held_out`: a score that is only measured, on the held-out prompts. The value function goes to OUT/value.
+    The value function goes to OUT/value.
     Raises GateError where too many responses have no score, and UsageError, InputError, RunDirectoryError,
     ModelUnavailableError.
     """
@@ -53,13 +53,16 @@ def train_ppo(
             folder="dpo",
             parse=parse_prompt,
             columns=_columns,
-            build=partial(_build, config, rewards, held_out, engine, stack),
+            build=partial(_build, config, rewards, engine, stack),
             reference=True,
             reserve=config.max_new_tokens,
             arrange=distinct_prompts,
             left_out="same_prompt",
+            inputs=reward_inputs(rewards),
+            goal="objective/scores",
+            base_model="refuse",
         )
-        return run_stage(config, stage, on_log)
+        return run_stage(config, stage, on_log, held_out)
 
 
 def _columns(row: Row) -> dict[str, Json]:
@@ -69,7 +72,6 @@ def _columns(row: Row) -> dict[str, Json]:
 def _build(
     config: PPOConfig,
     rewards: Sequence[Reward],
-    held_out: Score | None,
     engine: Engine,
     stack: ExitStack,
     setup: Setup,
@@ -93,7 +95,6 @@ def _build(
         tasks=[_task(row, setup.tokenizer) for row in setup.rows],
         eval_tasks=[_task(row, setup.tokenizer) for row in setup.eval_rows],
         rewards=rewards,
-        held_out=held_out,
         tokenizer=setup.tokenizer,
         ends=ends,
     )

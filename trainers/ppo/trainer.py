@@ -26,7 +26,7 @@ from trainers.ppo.learner import Learner, means
 from trainers.ppo.networks import Networks, restore_weights, trained_weights
 from trainers.ppo.rollout import Rollouts, Sampler, lay_out
 from trainers.ppo.schedule import derive, draw, rate_factor
-from trainers.rewards import Reward, Sample, Score, total
+from trainers.rewards import Reward, Sample, total
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,12 +45,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the policy acts in: prompts, their rewards, and a score that only measures (or None)."""
+    """What the policy acts in: prompts and their rewards."""
 
     tasks: Sequence[Task]
     eval_tasks: Sequence[Task]
     rewards: Sequence[Reward]
-    held_out: Score | None
     tokenizer: PreTrainedTokenizerBase
     ends: frozenset[int]
 
@@ -206,14 +205,10 @@ class PPOTrainer:
         rollouts, samples = self._write(tasks, seed)
         numbers = describe_text(rollouts)
         numbers |= describe_kl(self._learner.measure(rollouts, values=False), rollouts.mask)
-        scores = {"objective/scores": total(self._world.rewards, samples)}
-        if self._world.held_out is not None:
-            scores["held_out/scores"] = list(self._world.held_out(samples))
-        for name, given in scores.items():
-            known = [score for score in given if score is not None]
-            numbers |= {name: sum(known) / len(known)} if known else {}
-        unscored = scores["objective/scores"].count(None) / len(samples)
-        return {**numbers, "completions/unscored": unscored}
+        scores = total(self._world.rewards, samples)
+        known = [score for score in scores if score is not None]
+        numbers |= {"objective/scores": sum(known) / len(known)} if known else {}
+        return {**numbers, "completions/unscored": 1 - len(known) / len(scores)}
 
     # ------------------------------------------------------------------------------------------ checkpoints
 

@@ -248,6 +248,6 @@ def test_a_held_out_score_only_measures(talker: Path, prompts: Path, tmp_path: P
         return [7.0, None, 9.0, None]
 
     out = train_ppo(config, [Reward("rule", says_blue)], None, measure)
-    assert held_out == [4, 4, 4]  # before, after the step, and of the model that is kept
-    assert lines(out, "final")[0]["held_out/scores"] == 8
+    assert held_out == [4, 4]  # before and after the step
+    assert [line["held_out"] for line in lines(out, "watch")] == [8, 8]
     assert read_report(out).settings["bf16"] is True
