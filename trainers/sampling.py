@@ -39,8 +39,12 @@ def reference_of(model: PreTrainedModel, frozen: PreTrainedModel | None) -> Iter
     if frozen is not None or not hasattr(model, "disable_adapter"):
         yield frozen
         return
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
     with model.disable_adapter():
         yield model
+    # peft switches the training of the active adapter on again, and of no other.
+    for weight in trained:
+        weight.requires_grad_(True)
 
 
 def sample(
