@@ -137,6 +137,8 @@ class PPOTrainer:
         return numbers
 
     def _tell(self, event: str, **facts: object) -> None:
+        # Who listens may look at the model, and shall find the policy.
+        self._networks.use_policy()
         self._control = getattr(self._callbacks, event)(self._args, self.state, self._control, **facts)
 
     def _log(self, numbers: Mapping[str, float]) -> None:
