@@ -64,7 +64,8 @@ def run_stage(config: StageConfig, stage: Stage, on_log: OnLog | None = None) ->
         processes.wait()
         checkpoint = processes.from_main(lambda: folder.begin(config, beginning))
         monitor = Monitor(config.out / "metrics.jsonl", stage.first_loss, on_log, writes=processes.is_main())
-        monitor.rewind(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
+        # Without a checkpoint all begins anew, the evaluation before the first step too.
+        monitor.rewind(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else -1)
         outcome = _train(config, stage, prepared, monitor, checkpoint)
         if processes.is_main():
             report = _finish(config, stage, beginning, prepared, monitor, outcome)
