@@ -68,8 +68,7 @@ def convert(config: ConvertConfig, console: Console, *, overwrite: bool = False)
     Raises InputError for a file in none of the known forms, and GateError where more than `max_failed` of its
     rows are unusable; then only OUT.rejected.jsonl is written.
     """
-    for path in (config.out, config.rejected):
-        check_unwritten(path, overwrite)
+    check_unwritten(config.out, overwrite)
     records = list(read_records(config.file))
     reading = _reading(config, records)
     found = _read(records, reading)
@@ -228,10 +227,10 @@ def _tell(found: Conversion, config: ConvertConfig, console: Console) -> None:
 
 
 def _gate_message(found: Conversion, config: ConvertConfig) -> str:
-    dropped = ", ".join(f"{number} {why}" for why, number in found.dropped.items())
-    seen = f"{found.failed} of {found.rows} rows could not be used" + (f" and {dropped}" if dropped else "")
+    seen = f"{found.failed} of {found.rows} rows could not be used"
     if found.failed <= config.max_failed * found.rows:
-        return f"{config.file}: no row is left for {config.to}: {seen}; see {config.rejected}"
+        dropped = ", ".join(f"{number} {why}" for why, number in found.dropped.items())
+        return f"{config.file}: no row is left for {config.to}: {seen}, {dropped}; see {config.rejected}"
     return (
         f"{config.file}: {seen} (allowed: {config.max_failed:.0%}); nothing is written but "
         f"{config.rejected}: correct them, or raise --max-failed"

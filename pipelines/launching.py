@@ -60,7 +60,8 @@ def launch(config: StageConfig, arguments: Sequence[str]) -> int:
                 click.echo(f"error: a process was ended by signal {-code}; go on with --resume", err=True)
             return code if code > 0 else 1
         except (SignalException, KeyboardInterrupt):
-            click.echo("error: interrupted; go on with the same command and --resume", err=True)
+            if not Path(os.environ[_FAILED]).exists():
+                click.echo("error: interrupted; go on with the same command and --resume", err=True)
             return 130
         finally:
             del os.environ[_FAILED]

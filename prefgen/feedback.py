@@ -242,7 +242,7 @@ def _compared(
 
 def _written(text: Text) -> Text:
     if not _last(text).strip():
-        raise ValueError("the better response is empty")
+        raise ValueError("the good response is empty")
     return text
 
 

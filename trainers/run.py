@@ -86,7 +86,8 @@ def run_stage(
             every=config.evaluation_interval,
             writes=processes.is_main(),
         )
-        monitor.rewind(folder.step_of(checkpoint) if checkpoint else 0)
+        # Without a checkpoint all begins anew, the evaluation before the first step too.
+        monitor.rewind(folder.step_of(checkpoint) if checkpoint else -1)
         setup = _set_up(config, stage, prepared, start, monitor, beginning, checkpoint is not None)
         del start
         outcome = _train(config, stage, prepared, setup, monitor, checkpoint, held_out)

@@ -133,7 +133,7 @@ def test_transcripts(to: str, run: Runner, tmp_path: Path) -> None:
         assert why in refused.err
     assert not (tmp_path / "o.parquet").exists()
     assert len(lines(tmp_path / "o.parquet.rejected.jsonl")) == 3
-    done = run("convert", file, "--to", to, "--out", tmp_path / "o.parquet", "--max-failed", 1, "--overwrite")
+    done = run("convert", file, "--to", to, "--out", tmp_path / "o.parquet", "--max-failed", 1)
     assert done.code == 0
     rows = read_rows(tmp_path / "o.parquet", parse_labelled if to == "kto" else parse_pair, False)
     assert [[turn.content for turn in row.prompt] for row in rows] == [["hi", "a", "more"]] * len(rows)  # type: ignore[union-attr]

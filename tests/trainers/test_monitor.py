@@ -65,3 +65,25 @@ def test_a_resumed_run_writes_no_line_twice(tmp_path: Path) -> None:
     second.rewind(2)
     second.log(3, {"loss": 0.1})
     assert [(line["step"], line["loss"]) for line in lines(path)] == [(1, 1.0), (2, 0.5), (3, 0.1)]
+
+
+def test_a_run_that_begins_anew_writes_its_first_evaluation_once(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    Monitor(path).log(0, {"eval_loss": 1.0})
+    again = Monitor(path)
+    again.rewind(-1)
+    again.log(0, {"eval_loss": 1.0})
+    assert [line["step"] for line in lines(path)] == [0]
+
+
+def test_a_further_process_writes_nothing(tmp_path: Path) -> None:
+    heard: list[dict[str, float]] = []
+    path = tmp_path / "metrics.jsonl"
+    monitor = Monitor(path, on_log=heard.append, writes=False)
+    monitor.rewind(0)
+    monitor.log(1, {"loss": 0.5})
+    assert not path.exists()
+    assert heard == []
+    assert (monitor.find("train") or {})["loss"] == 0.5
+    with pytest.raises(GateError):
+        monitor.log(2, {"loss": math.nan})

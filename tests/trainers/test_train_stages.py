@@ -273,6 +273,16 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert read_report(parts).first_loss == read_report(whole).first_loss
 
 
+def test_a_run_stopped_before_its_first_checkpoint_begins_anew(
+    model: Path, data: dict[str, Path], tmp_path: Path
+) -> None:
+    whole = train("sft", model, data["sft"], tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("sft", model, data["sft"], tmp_path / "parts", Interrupt(1))
+    parts = train("sft", model, data["sft"], tmp_path / "parts", resume=True)
+    assert metrics(parts) == metrics(whole)
+
+
 def metrics(out: Path) -> list[dict[str, float]]:
     """The lines without what a clock or a counter of this process says."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
