@@ -180,7 +180,7 @@ def _over_optimised(history: Sequence[Evaluation], _: float | None) -> Told:
     return (
         f"over two evaluations the held-out judge's score fell from {first:.3g} to {third:.3g} on "
         f"{len(known)} prompts, while what is trained on rose from {proxy_before:.3g} to {proxy:.3g}"
-    ), 2
+    ), 1 if second >= first else 2
 
 
 def _length(history: Sequence[Evaluation], _: float | None) -> Told:

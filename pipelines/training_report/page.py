@@ -119,7 +119,7 @@ def _listed(notes: Sequence[str]) -> str:
     return f'<ul class="said">{items}</ul>' if items else ""
 
 
-# ------------------------------------------------------------------------------------------------------ curves
+# ----------------------------------------------------------------------------------------------------- curves
 
 
 def _curves(report: TrainingReport, lines: Sequence[Line]) -> str:
@@ -166,7 +166,7 @@ def _plots(report: TrainingReport, lines: Sequence[Line]) -> list[Plot]:
              "should not fall far.",
              [of("eval", "logps/chosen", "chosen"), of("eval", "logps/rejected", "rejected")],
              marks=marks("chosen_falls"), kept=kept),
-        Plot("Words", "Shares of repeated runs of four words, of refusals, of different word pairs (distinct-2).",
+        Plot("Words", "Shares: repeated runs of four words, refusals, different word pairs (distinct-2).",
              [of("watch", "repetition", "repetition"), of("watch", "refusal", "refusals"),
               of("watch", "distinct_2", "distinct-2")], marks=marks("repetition", "refusals"), kept=kept),
         Plot("Formatting", "List items, headers, bold runs and code blocks for 100 words.",
@@ -187,7 +187,7 @@ def _points(lines: Sequence[Line], split: str, name: str) -> list[Point]:
     return found
 
 
-# ----------------------------------------------------------------------------------------------------- numbers
+# ---------------------------------------------------------------------------------------------------- numbers
 
 _NUMBERS = {
     ("eval", "loss"): "loss",

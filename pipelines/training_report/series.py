@@ -54,7 +54,7 @@ def drawn(plot: Plot, steps: float) -> str:
 def _svg(plot: Plot, series: Sequence[Series], steps: float) -> str:
     frame = _Frame(*_range(plot, series), steps)
     parts = [frame.grid(), *(frame.mark(step) for step in plot.marks)]
-    if plot.level is not None:
+    if plot.level is not None and plot.level[0] < frame.high:
         parts.append(frame.across(*plot.level))
     if plot.kept is not None:
         parts.append(frame.kept(plot.kept))
@@ -66,9 +66,9 @@ def _svg(plot: Plot, series: Sequence[Series], steps: float) -> str:
 
 
 def _range(plot: Plot, series: Sequence[Series]) -> tuple[float, float]:
-    """All values and the level, with a little room; a line that never changes lies in the middle."""
+    """All values and a level that is near, with a little room; a flat line lies in the middle."""
     values = [y for one in series for _, y in one.known]
-    values += [plot.level[0]] if plot.level else []
+    values += [plot.level[0]] if plot.level and 2 * max(values) > plot.level[0] else []
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     return (0.0 if 0 <= low <= room else low - room), high + room
@@ -135,15 +135,17 @@ class _Frame:
 
     def mark(self, step: float) -> str:
         x, tip = self.x(step), f"<title>alarm at step {short(step)}</title>"
+        corners = f"{x - 5:.1f},{_TOP - 14} {x + 5:.1f},{_TOP - 14} {x:.1f},{_TOP - 5}"
         return (
             f'<path class="line" d="M{x:.1f} {_TOP - 4}V{_HEIGHT - _BOTTOM}"/>'
-            f'<path class="mark" d="M{x - 5:.1f} {_TOP - 14}h10l-5 9z">{tip}</path>'
+            f'<polygon class="mark" points="{corners}">{tip}</polygon>'
         )
 
     def kept(self, step: float) -> str:
         x, floor = self.x(step), _HEIGHT - _BOTTOM
         tip = f"<title>the model of step {short(step)} was kept</title>"
-        return f'<path class="kept" d="M{x - 4:.1f} {floor + 1}h8l-4 -7z">{tip}</path>'
+        corners = f"{x - 4:.1f},{floor + 1} {x + 4:.1f},{floor + 1} {x:.1f},{floor - 6}"
+        return f'<polygon class="kept" points="{corners}">{tip}</polygon>'
 
 
 def _anchor(step: float, steps: float) -> str:

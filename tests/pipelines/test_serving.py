@@ -14,6 +14,7 @@ from prefgen.errors import GateError
 
 SHORT = (
     "--max-steps", 2, "--batch-size", 2, "--max-length", 128, "--learning-rate", 1e-3, "--json", "--quiet",
+    "--allow-base-model", "--watch-prompts", 2, "--watch-tokens", 8,
 )  # fmt: skip
 
 
@@ -39,6 +40,25 @@ def test_train_command_says_what_it_did(tmp_path: Path, prefgen: Runner) -> None
     refused = prefgen("train", "dpo", "--model", base, "--data", data, "--out", out, "--as-chat", *SHORT)
     assert refused.code == 2
     assert "--overwrite" in refused.err
+
+
+@pytest.mark.train
+def test_a_judge_watches_a_training(tmp_path: Path, prefgen: Runner) -> None:
+    base, out = make_causal_lm(tmp_path / "base"), tmp_path / "dpo"
+    data = pairs(tmp_path / "pairs.jsonl")
+    watched = ("--watch-judge", "scripted/judge", "--eval-share", 0.3)
+    done = prefgen(
+        "train", "dpo", "--model", base, "--data", data, "--out", out, "--as-chat", *SHORT, *watched
+    )
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    looks = [line for line in lines if line["split"] == "watch"]
+    assert [(line["step"], line["held_out_scored"]) for line in looks] == [(0, 2), (1, 2), (2, 2)]
+    assert looks[0]["held_out"] == 0
+    (out / "report.html").unlink()
+    again = prefgen("report", out, "--json")
+    assert again.result == done.result
+    assert "Held-out judge" in (out / "report.html").read_text()
 
 
 def test_train_command_refuses_a_bad_value(tmp_path: Path, prefgen: Runner) -> None:
