@@ -10,10 +10,11 @@ from prefgen.errors import UsageError
 from trainers.config import StageConfig
 from trainers.dpo import DPOConfig
 from trainers.kto import KTOConfig
+from trainers.ppo import PPOConfig
 from trainers.reward import RewardConfig
 from trainers.sft import SFTConfig
 
-STAGES = (SFTConfig, RewardConfig, DPOConfig, KTOConfig)
+STAGES = (SFTConfig, RewardConfig, DPOConfig, KTOConfig, PPOConfig)
 
 
 def config(kind: type[StageConfig] = DPOConfig, **options: object) -> StageConfig:
@@ -22,7 +23,13 @@ def config(kind: type[StageConfig] = DPOConfig, **options: object) -> StageConfi
 
 @pytest.mark.parametrize(
     ("kind", "full", "lora"),
-    [(SFTConfig, 2e-5, 2e-4), (RewardConfig, 1e-5, 1e-4), (DPOConfig, 5e-7, 5e-6), (KTOConfig, 5e-7, 5e-6)],
+    [
+        (SFTConfig, 2e-5, 2e-4),
+        (RewardConfig, 1e-5, 1e-4),
+        (DPOConfig, 5e-7, 5e-6),
+        (KTOConfig, 5e-7, 5e-6),
+        (PPOConfig, 1e-6, 2e-5),
+    ],
 )
 def test_each_stage_has_its_own_default_rates(kind: type[StageConfig], full: float, lora: float) -> None:
     assert config(kind).rate == full
