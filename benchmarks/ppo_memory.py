@@ -49,10 +49,10 @@ def make_model(folder: Path) -> int:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=768,
-        intermediate_size=2048,
+        hidden_size=1024,
+        intermediate_size=2816,
         num_hidden_layers=12,
-        num_attention_heads=12,
+        num_attention_heads=16,
         max_position_embeddings=256,
         pad_token_id=0,
         eos_token_id=1,
