@@ -11,10 +11,11 @@ from trainers.config import StageConfig
 from trainers.dpo import DPOConfig
 from trainers.kto import KTOConfig
 from trainers.orpo import ORPOConfig
+from trainers.ppo import PPOConfig
 from trainers.reward import RewardConfig
 from trainers.sft import SFTConfig
 
-STAGES = (SFTConfig, RewardConfig, DPOConfig, KTOConfig, ORPOConfig)
+STAGES = (SFTConfig, RewardConfig, DPOConfig, KTOConfig, ORPOConfig, PPOConfig)
 
 
 def config(kind: type[StageConfig] = DPOConfig, **options: object) -> StageConfig:
@@ -29,6 +30,7 @@ def config(kind: type[StageConfig] = DPOConfig, **options: object) -> StageConfi
         (DPOConfig, 5e-7, 5e-6),
         (KTOConfig, 5e-7, 5e-6),
         (ORPOConfig, 8e-6, 8e-5),
+        (PPOConfig, 1e-6, 2e-5),
     ],
 )
 def test_each_stage_has_its_own_default_rates(kind: type[StageConfig], full: float, lora: float) -> None:

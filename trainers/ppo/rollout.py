@@ -91,8 +91,6 @@ class Sampler(Protocol):
         """Token ids after each prompt, in order, at most `max_new_tokens`; what stands after an end token
         is without meaning."""
 
-    def close(self) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -189,9 +187,6 @@ class TransformersSampler:
             yield
         finally:
             model.generation_config = before
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class VLLMSampler:

@@ -15,7 +15,7 @@ from trainers.loading import check_machine, end_tokens
 from trainers.monitor import OnLog
 from trainers.ppo.config import PPOConfig
 from trainers.ppo.networks import Networks, SeparateModels, SharedBackbone
-from trainers.ppo.rollout import Engine, TransformersSampler, VLLMSampler, choose_engine
+from trainers.ppo.rollout import Engine, Sampler, TransformersSampler, VLLMSampler, choose_engine
 from trainers.ppo.trainer import PPOTrainer, Task, World
 from trainers.preflight import encode
 from trainers.rewards import Reward, Sample, Score, reward_inputs
@@ -25,6 +25,7 @@ from trainers.stage import Setup, Stage
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import Accelerator
     from transformers import PreTrainedTokenizerBase
 
 
@@ -85,12 +86,7 @@ def _build(
     accelerator = Accelerator(mixed_precision="bf16" if args.bf16 else "no", cpu=args.use_cpu)
     networks = _networks(setup, accelerator.device)
     ends = end_tokens(config.model, setup.tokenizer)
-    sampler = (
-        VLLMSampler(config, networks, ends)
-        if engine.name == "vllm"
-        else TransformersSampler(config, networks, ends, setup.tokenizer.pad_token_id, accelerator.autocast)
-    )
-    stack.callback(sampler.close)
+    sampler = _sampler(config, engine, networks, ends, setup, accelerator, stack)
     world = World(
         tasks=[_task(row, setup.tokenizer) for row in setup.rows],
         eval_tasks=[_task(row, setup.tokenizer) for row in setup.eval_rows],
@@ -114,6 +110,23 @@ def _networks(setup: Setup, device: torch.device) -> Networks:
         return SharedBackbone(setup.model if four_bits else setup.model.to(device), setup.adapter)
     assert setup.reference is not None
     return SeparateModels(setup.model.to(device), setup.reference.to(device))
+
+
+def _sampler(
+    config: PPOConfig,
+    engine: Engine,
+    networks: Networks,
+    ends: frozenset[int],
+    setup: Setup,
+    accelerator: Accelerator,
+    stack: ExitStack,
+) -> Sampler:
+    if engine.name == "transformers":
+        pad = setup.tokenizer.pad_token_id
+        return TransformersSampler(config, networks, ends, pad, accelerator.autocast)
+    sampler = VLLMSampler(config, networks, ends)
+    stack.callback(sampler.close)
+    return sampler
 
 
 def _task(row: Row, tokenizer: PreTrainedTokenizerBase) -> Task:

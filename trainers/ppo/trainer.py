@@ -127,6 +127,7 @@ class PPOTrainer:
         self._tell("on_train_end")
         self._log({"train_runtime": time.monotonic() - started, **asdict(self._tally)})
         self._networks.save_value(self._config.out / "value")
+        self._networks.use_policy()
 
     def evaluate(self) -> dict[str, float]:
         """Samples the held-out prompts once, always with the same seed, and logs what came of it."""

@@ -84,7 +84,7 @@ def test_the_best_answer_is_found(adapter: bool, talker: Path, prompts: Path, tm
         max_steps=20,
         eval_steps=20,
         rollout_batch_size=32,
-        learning_rate=1e-2 if adapter else 2e-3,
+        learning_rate=2e-3,
         lora=adapter,
         merge=adapter,
         gradient_checkpointing=adapter,
@@ -111,7 +111,7 @@ def test_the_best_answer_is_found(adapter: bool, talker: Path, prompts: Path, tm
 
 def test_the_same_seed_is_the_same_run(talker: Path, prompts: Path, tmp_path: Path) -> None:
     one, other, another = (
-        run(talker, prompts, tmp_path / name, lora=True, max_steps=2, seed=seed)
+        run(talker, prompts, tmp_path / name, lora=True, max_steps=2, eval_share=0, seed=seed)
         for name, seed in (("one", 1), ("other", 1), ("another", 2))
     )
     assert weights(one) == weights(other)
@@ -179,7 +179,7 @@ def test_a_sample_without_a_score_is_left_out(talker: Path, prompts: Path, tmp_p
         assert line["policy/updates"] == 2  # 8 of 16 responses: one minibatch a pass
     [end] = lines(out, "end")
     assert (end["samples"], end["unscored"], end["updates"]) == (32, 16, 4)
-    assert all(sample.completion in WORDS for sample in seen if sample.finished)
+    assert not any("<|" in sample.completion for sample in seen)
     assert {type(sample.columns["number"]) for sample in seen} == {int}
 
 
