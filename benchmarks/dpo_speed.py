@@ -204,9 +204,9 @@ def compare(home: Path, rounds: int, epochs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pairs", type=int, default=128)
+    parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--one", choices=list(FIXED))
     parser.add_argument("--exact", action="store_true")

@@ -170,7 +170,8 @@ async def train(
     }
     with console.step(f"training {stage}"):
         if stage == "dpo":
-            return await asyncio.to_thread(train_dpo, DPOConfig.model_validate(settings.dpo | common))
+            values = settings.dpo | common | {"reference_cache": out / "reference.sqlite"}
+            return await asyncio.to_thread(train_dpo, DPOConfig.model_validate(values))
         return await asyncio.to_thread(train_kto, KTOConfig.model_validate(settings.kto | common))
 
 

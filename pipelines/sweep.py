@@ -59,9 +59,12 @@ async def sweep(config: SweepConfig, console: Console) -> dict[str, Any]:
     if config.resume and (config.out / RESULT).is_file():
         return dict(json.loads((config.out / RESULT).read_text("utf-8")))
     (config.out / RESULT).unlink(missing_ok=True)
+    folders: list[Path] = []
     for beta in config.betas:
         with console.step(f"training with β = {beta:g}"):
-            await in_thread(train_dpo, config.stage(beta))
+            folders.append(await in_thread(train_dpo, config.stage(beta)))
+    for warning in dict.fromkeys(text for folder in folders for text in read_report(folder).warnings):
+        console.warn(warning)
     with console.step("sampling the held-out prompts and measuring KL"):
         start, answered = await asyncio.to_thread(answer_all, config, rows)
     won = await judge_all(config, console, rows, start, answered) if config.judges else [None] * len(answered)

@@ -11,6 +11,7 @@ import torch
 from trl import DPOTrainer
 from trl.trainer.utils import use_adapter
 
+from prefgen.errors import GateError
 from prefgen.messages import Json
 from trainers import shared_prompt
 from trainers.length_groups import LengthGroups
@@ -122,6 +123,8 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         for start in range(0, len(missing), batch_size):
             some = missing[start : start + batch_size]
             values = self._start_log_probs(self.data_collator([examples[index] for index in some]))
+            if not bool(values.isfinite().all()):
+                raise GateError("the starting model gives log-probabilities that are not finite; use float32")
             cache.put(dict(zip((key for index in some for key in keys[index]), values.tolist(), strict=True)))
         self.reference_counts["computed"] += 2 * len(missing)
         self.reference_counts["cached"] += 2 * (len(keys) - len(missing))
