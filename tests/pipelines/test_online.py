@@ -19,7 +19,8 @@ from trainers.grpo import GRPOConfig
 
 SHORT = (
     "--max-steps", 2, "--batch-size", 4, "--gradient-accumulation", 2, "--group-size", 4,
-    "--max-new-tokens", 5, "--learning-rate", 1e-3, "--no-gradient-checkpointing", "--eval-share", 0, "--json", "--quiet",
+    "--max-new-tokens", 5, "--learning-rate", 1e-3, "--no-gradient-checkpointing", "--eval-share", 0,
+    "--json", "--quiet",
 )  # fmt: skip
 JUDGE = ("--judge", "scripted/judge")
 
