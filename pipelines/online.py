@@ -42,6 +42,11 @@ async def _train(
     train: Callable[..., Path], config: StageConfig, rewards: RewardsConfig, console: Console, on_log: OnLog
 ) -> Path:
     check(config, rewards)
+    if rewards.compares:
+        console.warn(
+            f"--judging {rewards.judging} compares the responses to one prompt, so the mean reward does not "
+            "tell whether the policy gets better; hold it against its start with prefgen evaluate"
+        )
     with Ledger(rewards.ledger or default_path()) as ledger:
         async with roles_of(rewards, ledger, console) as roles:
             made = await make_rewards(rewards, roles)
