@@ -69,7 +69,8 @@ def test_an_ensemble_is_resumed_measured_and_used(tmp_path: Path, prefgen: Runne
         run = tmp_path / mode
         done = prefgen(
             "generate", prompts, *FAKES[:2], "--reward-model", f"transformers/{out}",
-            "--reward-ensemble", mode, "--n", 2, "--planted", 0, "--out", run, "--min-confidence", 0.5, "--json", "--quiet",
+            "--reward-ensemble", mode, "--n", 2, "--planted", 0, "--out", run, "--min-confidence", 0.5,
+            "--json", "--quiet",
         )  # fmt: skip
         assert done.code == 0, done.err
         assert done.result["models"]["reward_model"]["served"].startswith(f"ensemble:{mode}:")
