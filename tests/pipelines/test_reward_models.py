@@ -75,6 +75,6 @@ def test_an_ensemble_is_resumed_measured_and_used(tmp_path: Path, prefgen: Runne
         assert done.code == 0, done.err
         assert done.result["models"]["reward_model"]["served"].startswith(f"ensemble:{mode}:")
         # Scores of the other mode do not stand in for these.
-        assert done.result["usage"]["cached_requests"] == (0 if mode == "mean" else 8)
+        assert done.result["usage"]["cached_requests"] == (0 if mode == "mean" else 4)
         scores.append(done.result["usage"]["requests"])
     assert scores[0] > scores[1] > 0
