@@ -43,6 +43,11 @@ async def _train(
     train: Callable[..., Path], config: StageConfig, rewards: RewardsConfig, console: Console, on_log: OnLog
 ) -> Path:
     check(config, rewards)
+    if rewards.compares:
+        console.warn(
+            f"--judging {rewards.judging} compares the responses to one prompt, so the mean reward does not "
+            "tell whether the policy gets better; hold it against its start with prefgen evaluate"
+        )
     if config.watched_by is not None and config.watched_by in rewards.judges:
         console.warn(
             f"{config.watched_by} watches this training and rewards it: it cannot see where the model games "

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from making import failure, judgment
 
 from prefgen.comparison import Order
-from prefgen.judgment import FAILURES, JudgeResult
-from prefgen.verdicts import Standing, Weighing, settle
+from prefgen.judgment import FAILURES, JudgeFailure, JudgeResult, Judgment, Provenance
+from prefgen.verdicts import Standing, Weighing, settle, settle_singles
 
 IDS = ["c1", "c2", "c3", "c4"]
 PRINCIPLES = ["clear", "kind"]
@@ -256,3 +256,18 @@ def test_the_slot_is_told_beside_the_margin() -> None:
         assert standing.margin("x", "y") == pytest.approx(2.0)
         assert standing.slot_bias("x", "y") == standing.slot_bias("y", "x") == pytest.approx(1.0)
     assert settle(["x", "y"], there[:1]).slot_bias("x", "y") is None
+
+
+def test_singles_are_settled_on_one_scale_for_all_prompts() -> None:
+    def told(judge: str, name: str, log_odds: float | None) -> JudgeResult:
+        said = Provenance(judge, judge, "")
+        if log_odds is None:
+            return JudgeFailure("p1", name, None, "timeout", said, "")
+        return Judgment("p1", name, None, log_odds, said, "")
+
+    results = [told("x", "c1", 1.0), told("x", "c2", 2.0), told("y", "c1", 5.0), told("y", "c2", None)]
+    # (1 + 5) / 2, whoever else was judged; on c2 one of the two failed.
+    assert settle_singles(["c1", "c2"], results) == {"c1": 3.0}
+    assert settle_singles(["c1"], results) == {"c1": 3.0}
+    assert settle_singles(["c1", "c2"], results[:2]) == {"c1": 1.0, "c2": 2.0}
+    assert settle_singles(["c1"], []) == {}
