@@ -19,9 +19,9 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Both axes hold shares and end at 1; they begin at `left` and `low`. `marks`: where along the x axis which
-    words stand, in place of shares. Every method gives a piece of SVG whose colours are the page's classes, for
-    `drawn`."""
+    """Both axes hold shares and end at 1; they begin at `left` and `low`. `marks`: places along the x axis
+    and the words that stand there in place of shares. Every method gives a piece of SVG whose colours are the
+    page's classes, for `drawn`."""
 
     title: str
     x_label: str

@@ -100,7 +100,7 @@ class Roles:
     async def replace(self, old: str, new: str) -> str:
         """Opens `new` in the place of `old`, by its weights in the running engine where that works.
 
-        Says which it was: reloaded, or restarted and why. The model is another one from then on, for the ledger
+        Says which it was: reloaded, or restarted and why. From then on it is another model, for the ledger
         too. Raises as `model`.
         """
         before, after = ModelSpec.parse(old), ModelSpec.parse(new)

@@ -118,8 +118,8 @@ class RunDirectory:
     ) -> RunDirectory:
         """Opens `path` for a run of `config`.
 
-        A used directory is refused unless `resume` (the config must be the same but for `may_change`, whose
-        names are dotted in blocks and may end in `*`) or `overwrite` (only files of a run are removed). Raises
+        A used directory is refused unless `resume` (the config must be the same but for `may_change`: names,
+        dotted in blocks, that may end in `*`) or `overwrite` (only files of a run are removed). Raises
         RunDirectoryError.
         """
         run = cls(path)

@@ -1,17 +1,17 @@
-"""A loop without weights: a policy that is a number in a file, a trainer that raises it, judges that count words.
+"""A loop without weights: a policy that is a number in a file, a trainer that raises it, judges that count.
 
-The policy writes longer answers the higher its number. It is put in the place of transformers' adapter, and the
-trainer in the place of DPO's, so that everything between them is the real thing.
+The policy writes longer answers the higher its number. It is put in the place of transformers' adapter, and
+the trainer in the place of DPO's, so that everything between them is the real thing.
 """
 
 from __future__ import annotations
 
-
 import json
+import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,23 @@ from trainers.dpo import DPOConfig
 from trainers.folder import Beginning, begin, check_free, is_complete
 from trainers.report import ReloadCheck, TrainingReport
 
-WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
+WORDS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+]
 FENCED = re.compile(r"<(response(?:_[A-Z])?-\w+)>\n(.*?)\n</\1>", re.DOTALL)
 
 
@@ -54,12 +70,14 @@ async def open_policy(path: str, spec: str, options: Mapping[str, Any] | None = 
 
 
 def open_judge(name: str, options: Mapping[str, Any] | None = None) -> ScriptedModel:
-    """In the place of `open_scripted`: `long` likes many words, `short` few."""
-    sign = {"long": 1, "short": -1}[name]
+    """In the place of `open_scripted`: `long` likes many words, `short` few, `six` six."""
+    taste: Callable[[int], int] = {"long": lambda n: n, "short": lambda n: -n, "six": lambda n: -abs(n - 6)}[
+        name
+    ]
 
     def answer(request: CompletionRequest, sample: int) -> Completion:
-        shown = [len(text.split()) for _, text in FENCED.findall(request.messages[0].content)]
-        odds = sign * (shown[0] - shown[1])
+        shown = [taste(len(text.split())) for _, text in FENCED.findall(request.messages[0].content)]
+        odds = shown[0] - shown[1]
         first, second = request.label_words
         told = {first: -_softplus(-odds), second: -_softplus(odds)}
         return Completion(first if odds > 0 else second, label_logprobs=told)
@@ -68,8 +86,6 @@ def open_judge(name: str, options: Mapping[str, Any] | None = None) -> ScriptedM
 
 
 def _softplus(value: float) -> float:
-    import math
-
     return math.log1p(math.exp(value))
 
 
@@ -110,7 +126,13 @@ def write_config(folder: Path, prompts: int = 8, **changes: Any) -> Path:
         "policy": "transformers/policy",
         "prompts": "prompts.jsonl",
         "rounds": 2,
-        "generate": {"judge": "scripted/long", "n": 4, "planted": 0, "ledger": "ledger.sqlite", "concurrency": 4},
+        "generate": {
+            "judge": "scripted/long",
+            "n": 4,
+            "planted": 0,
+            "ledger": "ledger.sqlite",
+            "concurrency": 4,
+        },
         "train": {"stage": "dpo"},
         "evaluate": {"prompts": "heldout.jsonl", "judge": "scripted/short"},
         "stop": {"length_ratio": None, "gaming_rounds": None, "no_gain_rounds": None},

@@ -1,7 +1,7 @@
 """The file of `prefgen rlaif`: what stands in it, and what it comes to.
 
-Every path in the file is relative to the file's own folder. So is the PATH of a local MODEL where there is such a
-folder; else it names a model of the hub.
+Every path in the file is relative to the file's own folder. So is the PATH of a local MODEL where there is
+such a folder; else it names a model of the hub.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class HeldOut(JudgingConfig):
 
 
 class LoopFile(_Block):
-    """What stands in the file. `generate`, `train`, `evaluate`, `revise`, `sft` and `reward_training` hold the
+    """What stands in the file. The blocks generate, train, evaluate, revise, sft and reward_training hold
     options of these commands under the same names."""
 
     policy: str
@@ -268,7 +268,7 @@ def _check_together(path: Path, file: LoopFile, train: Training) -> None:
         raise _wrong(path, ("reward_training",), "goes with an online stage and reward: trained")
 
 
-# ----------------------------------------------------------------------------------------------------- parsing
+# ---------------------------------------------------------------------------------------------------- parsing
 
 
 def _block(
@@ -299,7 +299,7 @@ def _wrong(path: Path, where: tuple[str, ...], message: str, seen: object = None
 
 
 def _rooted(values: Mapping[str, Any], kind: type[BaseModel], home: Path) -> dict[str, Any]:
-    """The values with every relative path under `home`, and one model or file where a list is taken as a list."""
+    """The values with every relative path under `home`; one text where a list is taken becomes a list."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         field = kind.model_fields.get(name)

@@ -90,8 +90,8 @@ def pair_files(
         wanted = drawn_count(count, given.share)
         if wanted > len(rows):
             console.warn(
-                f"{given.file} holds {len(rows)} pairs, and a share of {given.share:.0%} beside {count} takes "
-                f"{wanted}: all of them are taken"
+                f"a share of {given.share:.0%} given pairs beside {count} others takes {wanted}, and "
+                f"{given.file} holds {len(rows)}: all of them are taken"
             )
         drawn = draw(rows, wanted, config.seed, place.number)
         own = read_table(place.run / name / "train.parquet")

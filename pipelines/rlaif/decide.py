@@ -1,7 +1,7 @@
 """What the rounds so far come to: which is the best, and whether to go on. No model, no file.
 
-Preferences are probabilities that a round's answer beats round 0's, one a held-out prompt; round 0 against itself
-is 0.5 everywhere. Rates are in percent.
+Preferences are probabilities that a round's answer beats round 0's, one a held-out prompt; round 0 against
+itself is 0.5 everywhere. Rates are in percent.
 """
 
 from __future__ import annotations
@@ -94,9 +94,8 @@ def best_round(rounds: Sequence[Round], keep: Keep) -> int:
 
 
 def gaming(rounds: Sequence[Round], window: int | None) -> Alarm | None:
-    """Over the last `window` steps from round to round the training judge's win rate over round 0 rises each
-    time while the held-out judge's falls each time, and its fall over all of them, prompt by prompt, is beyond
-    its 95% interval."""
+    """In each of the last `window` rounds the training judge's win rate over round 0 rises and the held-out
+    judge's falls, and the latter's fall over all of them, prompt by prompt, is beyond its 95% interval."""
     if window is None or len(rounds) < window:
         return None
     start = np.full(len(rounds[-1].held_out), 0.5)
@@ -117,8 +116,8 @@ def gaming(rounds: Sequence[Round], window: int | None) -> Alarm | None:
         f"({_rate(held_out[0])} → {_rate(held_out[-1])}, {fall.value:+.1f} points "
         f"[{fall.ci[0]:+.1f}, {fall.ci[1]:+.1f}] on the same prompts): the model learns what the training "
         "judge cannot tell from good",
-        f"use the model of round {last - window} or the best one; read pairs of the last rounds for what they "
-        "share, then name it in the constitution, use a stronger judge, or train less far (higher beta)",
+        "use the best model; read pairs of the last rounds for what the chosen sides share, then name it in "
+        "the constitution, use a stronger judge, or train less far (higher beta)",
     )
 
 
@@ -130,10 +129,11 @@ def length(rounds: Sequence[Round], limit: float | None) -> Alarm | None:
     return Alarm(
         "length",
         last.number,
-        f"the answers are {100 * (last.length_ratio - 1):+.0f}% as long as at the start (allowed: "
-        f"{100 * (limit - 1):+.0f}%): judges like long answers, so this is what gaming one looks like first",
-        "set generate.max_length_gap (0.3 is usual), calibrate the judge for length, or, where long answers are "
-        "what you want, raise stop.length_ratio",
+        f"the answers are {100 * (last.length_ratio - 1):.0f}% longer than at the start, and "
+        f"{100 * (limit - 1):.0f}% is allowed: judges like long answers, so this is what gaming one looks "
+        "like first",
+        "set generate.max_length_gap to drop pairs of unequal length, calibrate the judge, or, where long "
+        "answers are what you want, raise stop.length_ratio",
     )
 
 

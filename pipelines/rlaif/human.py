@@ -34,8 +34,8 @@ def checked(place: RoundPlace, check: HumanCheck, seed: int) -> dict[str, Any]:
     if not labels.exists():
         raise GateError(
             f"round {place.number} waits for people: {len(rows)} pairs stand in {asked}\n"
-            f'  fix: write them to {labels} with a column "label" (a, b or tie), then run the same command with '
-            "--resume"
+            f'  fix: write them to {labels} with a column "label" (a, b or tie), then run the same command '
+            "with --resume"
         )
     found = agreement(rows, read_labels(labels), labels)
     write_json(place.folder / "human.json", found)
@@ -43,15 +43,15 @@ def checked(place: RoundPlace, check: HumanCheck, seed: int) -> dict[str, Any]:
         low, high = found["ci"]
         raise GateError(
             f"people agree with {found['agreement']:.0%} [{low:.0%}, {high:.0%}] of the labels of round "
-            f"{place.number} ({found['n']} pairs), less than the {check.min_agreement:.0%} asked for, so it is "
-            f"not trained on\n  fix: read {labels} beside {place.run}; another judge or constitution, or a lower "
-            "human_check.min_agreement"
+            f"{place.number} ({found['n']} pairs), less than the {check.min_agreement:.0%} asked for, so it "
+            f"is not trained on\n  fix: read {labels} beside {place.run}; then another judge or "
+            "constitution, or a lower human_check.min_agreement"
         )
     return found
 
 
 def check_rows(run: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """`count` of a run's pairs at random, each with the side that was chosen in `chosen`; sides are drawn too."""
+    """`count` of a run's pairs at random; `chosen` says which side was. Which side is which is drawn too."""
     pairs = [row for split in ("train", "test") for row in read_table(run / "dpo" / f"{split}.parquet")]
     pairs.sort(key=lambda row: str(row["pair_id"]))
     drawn = random.Random(content_hash([seed, "check"])).sample(pairs, min(count, len(pairs)))

@@ -85,7 +85,8 @@ def _check_apart(path: Path, asked: Iterable[Asked], trained: set[str], other: P
     if both:
         raise InputError(
             path,
-            f"{len(both)} held-out prompts are trained on: they stand in {other} too, the first being {both[0]!r}",
+            f"{len(both)} held-out prompts are trained on: they stand in {other} too",
+            seen=both[0],
             fix="remove them from one of the files",
         )
 

@@ -35,8 +35,8 @@ LINEAGE = pa.schema(
 
 
 def write_lineage(config: LoopConfig, records: list[Mapping[str, Any]]) -> None:
-    """One row a pair of every round. `source`: the round's run, or the file of a given pair; `model`: what was
-    trained on it (split train) or looked at it (test), null where an online stage needed no pairs."""
+    """One row a pair of every round. `source`: the round's run, or the file of a given pair; `model`: what
+    was trained on it (split train) or looked at it (test), null where an online stage needed no pairs."""
     table = TableWriter(config.out / "lineage.parquet", LINEAGE)
     try:
         for record in records:

@@ -1,7 +1,7 @@
-"""`prefgen rlaif`: rounds of sample → judge → pair → train → evaluate, until they are done or an alarm is raised.
+"""`prefgen rlaif`: rounds of sample → judge → pair → train → evaluate, to the last or to an alarm.
 
-Resuming is running again: what a round left whole is read, the rest is made. What the rounds come to is worked
-out anew from their files each time, so that other rules give another answer without a model.
+Resuming is running again: what a round left whole is read, the rest is made. What the rounds come to is
+worked out anew from their files each time, so that other rules give another answer without a model.
 """
 
 from __future__ import annotations

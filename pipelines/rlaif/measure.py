@@ -1,4 +1,4 @@
-"""What a round is worth: its answers to held-out prompts against those of the start and of the round before."""
+"""What a round is worth: its answers to held-out prompts against the start's and the last round's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.evaluation.annotate import compare
 from pipelines.evaluation.annotations import as_lines, read_annotations
 from pipelines.evaluation.answers import FileSide, answer, read_answers
 from pipelines.evaluation.evaluate import Asked, check_failures
-from pipelines.evaluation.numbers import evaluation
+from pipelines.evaluation.numbers import caveats, evaluation
 from pipelines.rlaif.config import HeldOut
 from pipelines.rlaif.decide import Round
 from pipelines.rlaif.places import RoundPlace
@@ -83,8 +83,8 @@ async def read_back(measure: Measure, path: Path) -> Answers:
 
 
 async def evaluate_round(measure: Measure, judges: Judges, place: RoundPlace) -> dict[str, Any]:
-    """`evaluation.json` of a round whose answers are there: the held-out judge over round 0, the same over the
-    round before under `last`, and the training judge over round 0 under `training_judge`."""
+    """`evaluation.json` of a round whose answers are there: the held-out judge over round 0; under `last` the
+    same over the round before; under `training_judge` the training judge over round 0."""
     path = place.folder / "evaluation.json"
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -99,6 +99,7 @@ async def evaluate_round(measure: Measure, judges: Judges, place: RoundPlace) ->
     result |= {
         "baseline": "round 0",
         "length_ratio": length_ratio(result),
+        "warnings": caveats(result),
         "last": over_last | {"baseline": f"round {place.number - 1}"},
         "training_judge": by_training | {"baseline": "round 0"},
     }

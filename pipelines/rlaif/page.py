@@ -31,7 +31,7 @@ def write_page(run: RunDirectory, manifest: Mapping[str, Any]) -> None:
                 section("What people say of the labels", _human(rounds)),
                 section("How it was made", _making(manifest)),
             ),
-            "manifest.json has the same numbers; lineage.parquet leads from every pair to its model and back.",
+            "manifest.json has the same numbers; lineage.parquet leads from pairs to models and back.",
         ),
     )
 
@@ -84,8 +84,8 @@ def _plot(rounds: Sequence[Record]) -> str:
         f"round {item['round']} {rate(item['evaluation'])}" for item in rounds
     )
     words = (
-        "Bars are 95% intervals over held-out prompts. Where the training judge goes up and the held-out judge "
-        "down, the model games the judge it is trained with."
+        "Bars are 95% intervals over held-out prompts. Where the training judge goes up and the held-out "
+        "judge down, the model games the judge it is trained with."
     )
     return figure(
         "Two judges’ view of each round",
@@ -116,9 +116,9 @@ def _table(rounds: Sequence[Record], best: int, run: RunDirectory) -> str:
     ]
     head = ("", "pairs", "labels", "over round 0", "over last", "training judge", "length", "training")
     words = (
-        f"Labels: {labels_in_words(rounds)}. Over round 0 and over the last round: win rate by the held-out judge, "
-        "with its 95% interval. Length: mean length of the answers, over round 0’s. Each round leads to the "
-        "report of its pairs."
+        f"Labels: {labels_in_words(rounds)}. Over round 0 and over the last round: win rate by the held-out "
+        "judge, with its 95% interval. Training judge: its win rate over round 0. Length: mean length of the "
+        "answers, over round 0’s. Each round leads to the report of its pairs."
     )
     return table("Rounds", head, rows) + how(words)
 

@@ -12,7 +12,8 @@ from prefgen.recorded import RecordedModel
 
 
 class Policy:
-    """`others`: the specs of models that judge, whose engines are left alone even where one is the policy too."""
+    """`others`: the specs of models that judge; their engines keep their weights, even where one is the
+    policy's start."""
 
     def __init__(self, roles: Roles, others: Collection[str]) -> None:
         self._roles, self._others = roles, set(others)

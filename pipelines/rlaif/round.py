@@ -1,7 +1,7 @@
 """One round: sample → judge → pair → (people look) → train → evaluate.
 
-Every step leaves a file that is written last, and is left out where that file is there: so a round goes on from
-wherever it was cut off.
+Every step leaves a file that is written last, and is left out where that file is there: so a round goes on
+from wherever it was cut off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from judges.judge import Judge
 from judges.reward_model import RewardJudge
@@ -31,6 +33,7 @@ from pipelines.rlaif.policy import Policy, folder_of, identity_of, local_spec
 from pipelines.rlaif.usage import Spent
 from pipelines.roles import Roles
 from pipelines.training import in_thread
+from prefgen.errors import GateError
 from prefgen.files import write_json
 from trainers.folder import is_complete
 from trainers.report import read_report
@@ -72,7 +75,7 @@ class Loop:
 
 
 async def begin(loop: Loop) -> None:
-    """Round 0: with the constitutional recipe critique, revision and fine-tuning; then the start's answers."""
+    """Round 0: the constitutional recipe's critique, revision and fine-tuning; then the start's answers."""
     config, start = loop.config, loop.config.out / "start"
     if config.revise is not None:
         await _revise_and_tune(loop, start)
@@ -154,6 +157,8 @@ async def _train(loop: Loop, place: RoundPlace, before: str) -> None:
     if is_complete(place.model):
         return
     training, console = loop.config.train, loop.roles.console
+    if not training.stage.online:
+        _check_pairs(loop, place)
     data, held_out = training_files(loop.config, place, console)
     _clear_unbegun(place.model)
     if loop.config.file.free_memory:
@@ -166,6 +171,19 @@ async def _train(loop: Loop, place: RoundPlace, before: str) -> None:
     config = training.config(folder_of(before), data, place.model, held_out)
     with console.step(f"round {place.number}: training {training.name}"):
         await in_thread(training.stage.train, config, **options)
+    if training.reward == "trained":
+        # The next round has another; one that lies elsewhere stays.
+        await loop.roles.close(local_spec(before, weights_in(place.folder / "reward")), reward=True)
+
+
+def _check_pairs(loop: Loop, place: RoundPlace) -> None:
+    """Raises GateError where the judge was sure of no pair: there is nothing to learn from."""
+    if pq.read_metadata(place.run / "dpo" / "train.parquet").num_rows == 0:
+        raise GateError(
+            f"round {place.number} has no pair to train on, see {place.run / 'report.html'} for why; the "
+            f"best model so far stands in {loop.config.out / 'best.json'}\n  fix: a lower "
+            "generate.min_confidence, more candidates (generate.n) or more prompts, with another --out"
+        )
 
 
 def _clear_unbegun(folder: Path) -> None:
@@ -175,7 +193,7 @@ def _clear_unbegun(folder: Path) -> None:
 
 
 async def _reward(loop: Loop, place: RoundPlace, before: str) -> Reward:
-    """What an online stage learns from: the judge, a reward model, or one trained on the round's own pairs."""
+    """What an online stage learns from: the judge, a reward model, or one trained on the round's pairs."""
     name = loop.config.train.reward or ""
     if name == "judge":
         return Reward(name, _as_score(await loop.training_judge()))

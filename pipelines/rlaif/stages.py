@@ -17,8 +17,8 @@ Rows = Literal["pairs", "labels", "prompts"]
 
 @dataclass(frozen=True, slots=True)
 class LoopStage:
-    """`rows`: what it learns from: pairs, labelled responses, or prompts to sample from by itself (then `train`
-    takes `rewards`); `watched`: `train` takes the held-out judge as `held_out`."""
+    """`rows`: what it learns from: pairs, labelled responses, or prompts to sample from by itself (`train`
+    then takes `rewards`). `watched`: `train` takes the held-out judge as `held_out`."""
 
     config: type[StageConfig]
     train: Callable[..., Path]

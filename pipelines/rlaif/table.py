@@ -17,8 +17,9 @@ def loop_summary(out: Path, manifest: Mapping[str, Any]) -> str:
     lines = [
         *_start(manifest["start"]),
         *aligned([HEAD, *(cells(item, best["round"]) for item in rounds)]),
-        f"win rates by {manifest['models']['held_out_judge']} on {n} held-out prompts, with 95% intervals; the "
-        f"training judge is {manifest['models']['judge']}, over round 0; labels: {labels_in_words(rounds)}",
+        f"win rates by {manifest['models']['held_out_judge']} on {n} held-out prompts, with 95% intervals",
+        f"training judge: {manifest['models']['judge']}, over round 0; labels: {labels_in_words(rounds)}; "
+        "length: over round 0",
     ]
     if manifest["stopped"]:
         lines.append(f"stopped after round {rounds[-1]['round']}:")
@@ -44,7 +45,9 @@ def cells(record: Mapping[str, Any], best: int) -> tuple[str, ...]:
         rate(told["last"]),
         f"{told['training_judge']['win_rate']:.0f}%",
         f"×{told['length_ratio']:.2f}",
-        "best" if record["round"] == best else ", ".join(alarm["kind"] for alarm in record["alarms"]),
+        ", ".join(
+            [*(["best"] if record["round"] == best else []), *(alarm["kind"] for alarm in record["alarms"])]
+        ),
     )
 
 

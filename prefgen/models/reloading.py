@@ -1,7 +1,7 @@
 """New weights in a running engine: whether they may go in, and whether they did.
 
-An engine that went on with old weights would answer as the model it no longer is, so a reload is believed only
-where the engine then says what transformers says of the new files.
+An engine that went on with old weights would answer as the model it no longer is, so a reload is believed
+only where the engine then says what transformers says of the new files.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NotReloadedError(Exception):
 
 @runtime_checkable
 class Reloadable(Model, Protocol):
-    """A model that can take other weights while it runs; `spec` and `identity` are then those of the new ones.
+    """A model that can take other weights while it runs; `spec` and `identity` are then those of the new.
 
     `reload` raises NotReloadedError; the engine is then of no further use.
     """
@@ -69,7 +69,7 @@ async def reload_checked(model: Reloadable, path: str, spec: str) -> None:
         raise NotReloadedError(str(error)) from error
     if not is_fresh(was, now):
         raise NotReloadedError(
-            f"its log-probabilities were {was:.3g} from those of the new weights, and {now:.3g} after the reload"
+            f"its log-probabilities were {was:.3g} from the new weights', and {now:.3g} after the reload"
         )
 
 
