@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.curves import Axes
-from pipelines.markup import facts, figure, how, many, number, table, text
+from pipelines.markup import beside, facts, figure, how, many, number, table, text
 from pipelines.page import page, section
 from pipelines.rlaif.table import labels, labels_in_words, rate
 from prefgen.run import RunDirectory
@@ -26,7 +27,7 @@ def write_page(run: RunDirectory, manifest: Mapping[str, Any]) -> None:
             _lead(manifest),
             _numbers(manifest),
             (
-                section("From round to round", _plot(rounds) + _table(rounds, best, run)),
+                section("From round to round", _plots(rounds) + _table(rounds, best, run)),
                 section("Alarms", _alarms(manifest)),
                 section("What people say of the labels", _human(rounds)),
                 section("How it was made", _making(manifest)),
@@ -58,45 +59,38 @@ def _numbers(manifest: Mapping[str, Any]) -> str:
     return facts(shown, "figures")
 
 
-def _plot(rounds: Sequence[Record]) -> str:
-    count = len(rounds)
-    axes = Axes(
-        "Win rate over round 0",
-        "round",
-        "win rate over round 0",
-        marks=tuple((place / count, str(place)) for place in range(count + 1)),
-    )
+def _plots(rounds: Sequence[Record]) -> str:
     told = [item["evaluation"] for item in rounds]
-    views = [[0.5, *(item["win_rate"] / 100 for item in side)] for side in (told, _training(told))]
-    parts = [axes.across(0.5, "as good as round 0")]
+    training = [item["training_judge"] for item in told]
+    names = ("held-out judge", "training judge")
+    over_start = _plot("Win rate over round 0", "as good as round 0", (told, training), start=[50.0])
+    over_last = _plot("Win rate over the round before", "no gain", ([item["last"] for item in told],))
+    words = "Where only the training judge goes up, the model games the judge it is trained with."
+    return beside(
+        figure("Two judges’ view of each round", over_start, words, names),
+        figure(
+            "What each round gained", over_last, "Bars are 95% intervals over held-out prompts.", names[:1]
+        ),
+    )
+
+
+def _plot(title: str, level: str, views: Sequence[Sequence[Record]], start: Sequence[float] = ()) -> str:
+    """Win rates by round, one line a judge, the first with intervals. `start`: round 0's, if it has one."""
+    count = len(views[0])
+    marks = tuple((place / count, str(place)) for place in range(1 - len(start), count + 1))
+    axes = Axes(title, "round", title.lower(), marks=marks)
+    parts = [axes.across(0.5, level)]
     parts += [
         axes.whisker(place / count, (item["ci"][0] / 100, item["ci"][1] / 100))
-        for place, item in enumerate(told, start=1)
+        for place, item in enumerate(views[0], 1)
     ]
-    for series, values in reversed(list(enumerate(views))):
-        points = [(place / count, value) for place, value in enumerate(values)]
+    for series, view in reversed(list(enumerate(views))):
+        values = [*start, *(item["win_rate"] for item in view)]
+        points = [(place / count, value / 100) for place, value in enumerate(values, 1 - len(start))]
         parts.append(axes.line(points, series))
-        parts += [
-            axes.dot(point, f"round {place}: {100 * point[1]:.1f}%", series)
-            for place, point in enumerate(points)
-        ]
-    described = "Win rate over round 0 by round: " + ", ".join(
-        f"round {item['round']} {rate(item['evaluation'])}" for item in rounds
-    )
-    words = (
-        "Bars are 95% intervals over held-out prompts. Where the training judge goes up and the held-out "
-        "judge down, the model games the judge it is trained with."
-    )
-    return figure(
-        "Two judges’ view of each round",
-        axes.drawn(described, *parts),
-        words,
-        ("held-out judge", "training judge"),
-    )
-
-
-def _training(told: Sequence[Record]) -> list[Record]:
-    return [item["training_judge"] for item in told]
+        parts += [axes.dot((x, y), f"round {round(x * count)}: {100 * y:.1f}%", series) for x, y in points]
+    rates = "; ".join(", ".join(rate(item) for item in view) for view in views)
+    return axes.drawn(f"{title} by round: {rates}", *parts)
 
 
 def _table(rounds: Sequence[Record], best: int, run: RunDirectory) -> str:
@@ -106,8 +100,8 @@ def _table(rounds: Sequence[Record], best: int, run: RunDirectory) -> str:
             + (" <small>best</small>" if item["round"] == best else ""),
             number(item["counts"]["pairs"]),
             labels(item),
-            rate(item["evaluation"]),
-            rate(item["evaluation"]["last"]),
+            _unbroken(rate(item["evaluation"])),
+            _unbroken(rate(item["evaluation"]["last"])),
             f"{item['evaluation']['training_judge']['win_rate']:.0f}%",
             f"×{item['evaluation']['length_ratio']:.2f}",
             _training_report(run, item),
@@ -121,6 +115,10 @@ def _table(rounds: Sequence[Record], best: int, run: RunDirectory) -> str:
         "answers, over round 0’s. Each round leads to the report of its pairs."
     )
     return table("Rounds", head, rows) + how(words)
+
+
+def _unbroken(words: str) -> str:
+    return words.replace(" ", "\u00a0")
 
 
 def _training_report(run: RunDirectory, item: Record) -> str:
@@ -144,7 +142,8 @@ def _alarms(manifest: Mapping[str, Any]) -> str:
 
 
 def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:] + "."
+    """With a capital, a full stop and true minus signs."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", words[:1].upper() + words[1:] + ".")
 
 
 def _human(rounds: Sequence[Record]) -> str:

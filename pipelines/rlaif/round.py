@@ -116,6 +116,7 @@ async def play(loop: Loop, number: int) -> dict[str, Any]:
     """A round, or what is left of it; returns what `round.json` holds."""
     place, started = loop.place(number), time.monotonic()
     if place.record.exists():
+        loop.roles.console.note(f"round {number}: complete")
         found: dict[str, Any] = json.loads(place.record.read_text(encoding="utf-8"))
         return found
     try:

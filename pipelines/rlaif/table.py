@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def loop_summary(out: Path, manifest: Mapping[str, Any]) -> str:
         for alarm in manifest["stopped"]:
             lines += [f"  {alarm['kind']}: {alarm['text']}", f"    remedy: {alarm['remedy']}"]
     lines += [
-        f"best: round {best['round']}, {out / best['model'] if best['round'] else best['model']}"
+        f"best: round {best['round']}, {os.path.normpath(out / best['model'])}"
         + ("" if best["round"] else " (no round is surely better than the start)"),
         f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger; cost {cost}",
         f"written to {out}: report.html, rounds/, lineage.parquet, best",
