@@ -45,11 +45,12 @@ async def rlaif(
     inputs = look_over(config)
     for warning in warnings_about(config):
         console.warn(warning)
+    if resume:
+        check_finished(config)
     resolved = config.resolved() | {"command": "rlaif", "inputs": inputs.hashes}
     with RunDirectory.start(
         config.out, resolved, resume=resume, overwrite=overwrite, may_change=RUN_KEYS
     ) as run:
-        check_finished(config)
         (run.path / "manifest.json").unlink(missing_ok=True)
         with Ledger(config.generate.ledger or default_path()) as ledger:
             async with calling(config.generate, ledger, console, models_of(config)) as roles:

@@ -158,7 +158,7 @@ async def _train(loop: Loop, place: RoundPlace, before: str) -> None:
     if is_complete(place.model):
         return
     training, console = loop.config.train, loop.roles.console
-    if not training.stage.online:
+    if not training.stage.online or training.reward == "trained":
         _check_pairs(loop, place)
     data, held_out = training_files(loop.config, place, console)
     _clear_unbegun(place.model)
