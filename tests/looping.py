@@ -120,7 +120,7 @@ def write_config(folder: Path, prompts: int = 8, **changes: Any) -> Path:
     """A loop in `folder`. `changes`: values of the file; a mapping is laid over the block of that name."""
     make_policy(folder / "policy", 5)
     some_prompts(folder / "prompts.jsonl", prompts)
-    held_out = [f'{{"prompt": "Held-out question {number}?"}}\n' for number in range(24)]
+    held_out = [f'{{"prompt": "Held-out question {number}?"}}\n' for number in range(10)]
     (folder / "heldout.jsonl").write_text("".join(held_out))
     values: dict[str, Any] = {
         "policy": "transformers/policy",

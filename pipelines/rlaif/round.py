@@ -106,6 +106,8 @@ async def _revise_and_tune(loop: Loop, start: Path) -> None:
         await revise_with(revise, loop.roles, resume=revise.out.exists())
     if not is_complete(tuned):
         _clear_unbegun(tuned)
+        if config.file.free_memory:
+            await loop.close_models()
         rows = start / "revise" / "sft.parquet"
         stage = stage_config(SFTConfig, config.file.sft, folder_of(config.policy), rows, tuned)
         with loop.roles.console.step("round 0: fine-tuning on the revisions"):

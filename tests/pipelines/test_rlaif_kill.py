@@ -19,10 +19,7 @@ ROOT = Path(__file__).parents[2]
 MOMENTS = (
     "config.yaml",
     "rounds/1/run/.work/dpo.parquet.part",
-    "rounds/1/run/manifest.json",
-    "rounds/1/model/stage.json",
     "rounds/1/model/step-1",
-    "rounds/1/annotations.jsonl",
     "rounds/1/evaluation.json",
     "rounds.json",
     "rounds/2/model/training.json",
