@@ -21,6 +21,7 @@ from running import some_prompts
 
 import prefgen.models.scripted
 import prefgen.models.transformers
+from pipelines.evaluation import numbers
 from pipelines.rlaif import stages
 from prefgen.completion import Completion, CompletionRequest
 from prefgen.files import write_json
@@ -114,6 +115,9 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(prefgen.models.transformers, "open_transformers", open_policy)
     patch.setattr(prefgen.models.scripted, "open_scripted", open_judge)
     patch.setitem(stages.STAGES, "dpo", stages.LoopStage(DPOConfig, train))
+    # Intervals are tested elsewhere.
+    patch.setattr(numbers, "RESAMPLES", 100)
+    patch.setattr(numbers, "_REFITS", 20)
 
 
 def write_config(folder: Path, prompts: int = 8, **changes: Any) -> Path:
