@@ -284,6 +284,28 @@ def quickstart(out: Path, seed: int, resume: bool, overwrite: bool, as_json: boo
     console.result(results, quickstart_summary(results))
 
 
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Directory of the loop; over out in the file.")
+@used_directory
+@common
+def rlaif(config: Path, out: Path | None, resume: bool, overwrite: bool, as_json: bool, quiet: bool) -> None:
+    """Rounds of sample, judge, pair, train and evaluate, which stop when the judge is gamed.
+
+    \b
+    prefgen rlaif CONFIG.yaml --out loops/first
+    prefgen rlaif CONFIG.yaml --out loops/first --resume
+    """
+    from pipelines.rlaif.config import read_config
+    from pipelines.rlaif.loop import rlaif as run
+    from pipelines.rlaif.table import loop_summary
+
+    settings = read_config(config, out)
+    console = Console(as_json=as_json, quiet=quiet)
+    manifest = asyncio.run(run(settings, console, resume=resume, overwrite=overwrite))
+    console.result(manifest, loop_summary(settings.out, manifest))
+
+
 @cli.group()
 def train() -> None:
     """Train a model: sft, reward, dpo, kto, orpo, grpo or ppo."""

@@ -19,14 +19,16 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Both axes hold shares and end at 1; they begin at `left` and `low`. Every method gives a piece of SVG
-    whose colours are the page's classes, for `drawn`."""
+    """Both axes hold shares and end at 1; they begin at `left` and `low`. `marks`: places along the x axis
+    and the words that stand there in place of shares. Every method gives a piece of SVG whose colours are the
+    page's classes, for `drawn`."""
 
     title: str
     x_label: str
     y_label: str
     left: float = 0.0
     low: float = 0.0
+    marks: Sequence[tuple[float, str]] = ()
 
     def drawn(self, described: str, *parts: str) -> str:
         """The chart. `described`: what it shows, for who cannot see it."""
@@ -85,8 +87,8 @@ class Axes:
         )
         columns = "".join(
             f'<text x="{self._x(x):.1f}" y="{floor + 16}" text-anchor="{"end" if x == 1 else "middle"}">'
-            f"{percent(x)}</text>"
-            for x in _ticks(self.left)
+            f"{escape(label)}</text>"
+            for x, label in self.marks or [(x, percent(x)) for x in _ticks(self.left)]
         )
         return rows + columns
 

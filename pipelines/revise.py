@@ -143,23 +143,29 @@ async def revise(
     Raises UsageError and its kin for bad input, GateError when too many prompts failed, BudgetError when
     `max_requests` is used up.
     """
+    look_over(config)
+    with Ledger(config.ledger or default_path()) as ledger:
+        async with calling(config, ledger, console, [config.policy, config.critic]) as roles:
+            return await revise_with(config, roles, resume=resume, overwrite=overwrite)
+
+
+async def revise_with(
+    config: ReviseConfig, roles: Roles, *, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
+    """The same with models that a larger job holds open."""
     total, hashes = look_over(config)
     resolved = {"command": "revise", **config.model_dump(mode="json"), "inputs": hashes}
-    with (
-        RunDirectory.start(
-            config.out, resolved, resume=resume, overwrite=overwrite, may_change=RUN_OPTIONS
-        ) as run,
-        Ledger(config.ledger or default_path()) as ledger,
-    ):
+    with RunDirectory.start(
+        config.out, resolved, resume=resume, overwrite=overwrite, may_change=RUN_OPTIONS
+    ) as run:
         if run.complete and not run.manifest["counts"]["failures"]:
-            console.note(f"{config.out} is complete and nothing is owed")
+            roles.console.note(f"{config.out} is complete and nothing is owed")
             return run.manifest
         (run.path / "manifest.json").unlink(missing_ok=True)
         started = time.monotonic()
-        async with calling(config, ledger, console, [config.policy, config.critic]) as roles:
-            counts = await _produce(config, run, roles, total)
-            seconds = round(time.monotonic() - started, 3)
-            return _finish(config, run, counts, roles, {"inputs": hashes, "timings": {"revise": seconds}})
+        counts = await _produce(config, run, roles, total)
+        seconds = round(time.monotonic() - started, 3)
+        return _finish(config, run, counts, roles, {"inputs": hashes, "timings": {"revise": seconds}})
 
 
 def look_over(config: ReviseConfig) -> tuple[int, dict[str, str]]:

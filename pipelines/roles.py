@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pipelines.console import Console
-from prefgen.completion import RewardModel
+from prefgen.completion import Model, RewardModel
 from prefgen.engine import Budget, Engine, EngineModel, EngineRewardModel, Limits
 from prefgen.errors import ModelUnavailableError, UsageError
 from prefgen.ledger import Ledger
 from prefgen.messages import Json
 from prefgen.models import LOCAL_PROVIDERS, REWARD_PROVIDERS, ModelSpec, open_model, open_reward_model
 from prefgen.models.ensemble import EnsembleUse, find_ensemble
+from prefgen.models.reloading import NotReloadedError, Reloadable, reload_checked
 from prefgen.recorded import RecordedModel, RecordedRewardModel, Usage
 
 Price = tuple[float, float]
@@ -30,6 +31,7 @@ START_DEADLINE = 3600.0
 class _Opened:
     model: RecordedModel | RecordedRewardModel
     engine: Engine
+    adapter: Model | RewardModel
 
 
 @dataclass(slots=True)
@@ -76,9 +78,12 @@ class Roles:
             return known.model
         with self.console.step(f"starting {spec.text}"):
             adapter = await _in_time(spec, open_model(spec.text, self._options(spec), self.engines))
+        return self._keep(spec, adapter)
+
+    def _keep(self, spec: ModelSpec, adapter: Model) -> RecordedModel:
         engine = EngineModel(adapter, self.limits, self.budget)
         model = RecordedModel(engine, self.ledger, self._usage(spec))
-        self._open[spec.text] = _Opened(model, engine.engine)
+        self._open[spec.text] = _Opened(model, engine.engine, adapter)
         return model
 
     async def reward_model(self, text: str) -> RecordedRewardModel:
@@ -91,15 +96,57 @@ class Roles:
             adapter = await _in_time(spec, self._open_reward(spec))
         engine = EngineRewardModel(adapter, self.limits, self.budget)
         model = RecordedRewardModel(engine, self.ledger, self._usage(spec))
-        self._open[_REWARD + spec.text] = _Opened(model, engine.engine)
+        self._open[_REWARD + spec.text] = _Opened(model, engine.engine, adapter)
         return model
 
     async def _open_reward(self, spec: ModelSpec) -> RewardModel:
         return await open_reward_model(spec.text, self._options(spec), self.engines, self.ensemble)
 
-    async def close(self, text: str) -> None:
-        """Ends one model; its usage still counts."""
-        await self._close(ModelSpec.parse(text).text)
+    async def replace(self, old: str, new: str) -> str:
+        """Opens `new` in the place of `old`, by its weights in the running engine where that works.
+
+        Says which it was: reloaded, or restarted and why. From then on it is another model, for the ledger
+        too. Raises as `model`.
+        """
+        before, after = ModelSpec.parse(old), ModelSpec.parse(new)
+        opened = self._open.get(before.text)
+        if opened is None or before == after or before.provider != after.provider:
+            return "started"
+        reason = "this engine takes no other weights"
+        if isinstance(opened.adapter, Reloadable) and isinstance(opened.model, RecordedModel):
+            await opened.model.settle()
+            try:
+                with self.console.step(f"loading {after.text} into the running engine"):
+                    await _in_time(after, reload_checked(opened.adapter, after.name, after.text))
+            except NotReloadedError as error:
+                reason = str(error)
+            else:
+                self._closed.append(self._open.pop(before.text))
+                self._keep(after, opened.adapter)
+                return "reloaded"
+        await self._close(before.text)
+        await self._model(after.text)
+        return f"restarted: {reason}"
+
+    async def close(self, text: str, *, reward: bool = False) -> None:
+        """Ends one model if it is open; its usage still counts."""
+        name = (_REWARD if reward else "") + ModelSpec.parse(text).text
+        if name in self._open:
+            await self._close(name)
+
+    async def close_all(self) -> None:
+        """Ends all models; they open again when they are asked for."""
+        for name in [*self._open]:
+            await self._close(name)
+
+    def take_usage(self) -> dict[str, Any]:
+        """The usage since this was last called; `usage` counts anew from here on."""
+        taken = self.usage
+        for opened in self._all:
+            opened.model.usage.clear()
+            opened.engine.retries = opened.engine.rate_limited = 0
+        self._closed.clear()
+        return taken
 
     async def _close(self, name: str) -> None:
         opened = self._open.pop(name)

@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.reward_models import Said, score_all
-from prefgen.completion import CompletionRequest, Sampling
 from prefgen.errors import GateError
 from prefgen.messages import user
 from prefgen.models import open_model
 from prefgen.models.ensemble import find_ensemble
+from prefgen.models.reloading import PROBES, TOLERANCE, first_words, largest_difference
 
-TOLERANCE = 0.05
-"""Largest difference allowed of a log-probability, in nats; bf16 kernels differ by less."""
 REWARD_TOLERANCE = 1e-2
-"""The same of a reward."""
-_PROMPTS = ("Hello, where is my order?", "Write one sentence about the sea.", "What is 12 times 12?")
+"""Largest difference allowed of a reward."""
 _OURS: tuple[Said, ...] = tuple(
-    (user(prompt), answer) for prompt in _PROMPTS for answer in ("Yes.", "I am not sure.")
+    (user(prompt), answer) for prompt in PROBES for answer in ("Yes.", "I am not sure.")
 )
-_WORDS = ("A", "B", "Yes", "No", "The", "I", "yes", "no", "Hello", "Hi")
 
 
 async def compare_policies(folder: Path) -> float:
@@ -44,14 +40,6 @@ async def _compare_head(folder: Path, said: Sequence[Said]) -> float:
     return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
 
 
-def largest_difference(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> float:
-    """Over the names both have, row by row. Raises GateError where they share none."""
-    differences = [abs(a[name] - b[name]) for a, b in zip(ours, theirs, strict=True) for name in a.keys() & b]
-    if not differences:
-        raise GateError("nothing could be compared: the model's tokenizer has none of the words asked for")
-    return max(differences)
-
-
 def check_served(folder: Path, *, reward: bool, said: Sequence[Said] = ()) -> dict[str, Any]:
     """Loads `folder` in both engines and compares. `said`: responses to compare rewards on. Raises GateError
     where they differ."""
@@ -69,11 +57,6 @@ def check_served(folder: Path, *, reward: bool, said: Sequence[Said] = ()) -> di
 async def _log_probabilities(spec: str) -> list[Mapping[str, float]]:
     model = await open_model(spec)
     try:
-        requests = [
-            CompletionRequest(user(prompt), Sampling(max_tokens=1, temperature=0.0), label_words=_WORDS)
-            for prompt in _PROMPTS
-        ]
-        replies = await asyncio.gather(*(model.complete(request) for request in requests))
-        return [reply.completions[0].label_logprobs or {} for reply in replies]
+        return await first_words(model)
     finally:
         await model.aclose()

@@ -31,7 +31,7 @@ async def in_thread(
         if on_log is not None:
             on_log(numbers)
 
-    training = asyncio.create_task(asyncio.to_thread(train, config, log, **options))
+    training = asyncio.create_task(asyncio.to_thread(train, config, on_log=log, **options))
     try:
         return await asyncio.shield(training)
     except asyncio.CancelledError:

@@ -49,6 +49,10 @@ class Usage:
             return None
         return (input_tokens * self.price_in + output_tokens * self.price_out) / 1e6
 
+    def clear(self) -> None:
+        """Counts anew; the prices stay."""
+        self.requests = self.cached_requests = self.input_tokens = self.output_tokens = 0
+
     def add(self, completions: Iterable[Completion]) -> None:
         self.requests += 1
         for completion in completions:
@@ -142,8 +146,12 @@ class RecordedModel:
         await self._ledger.put(self.identity, fresh)
         return fresh
 
-    async def aclose(self) -> None:
+    async def settle(self) -> None:
+        """Waits for the calls that are under way."""
         await self._finishing.wait()
+
+    async def aclose(self) -> None:
+        await self.settle()
         await self._model.aclose()
 
 

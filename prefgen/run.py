@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -40,6 +41,13 @@ OWNED = (
     "manifest.json",
     "state.json",
     ".work",
+    "start",
+    "rounds",
+    "rounds.json",
+    "usage.json",
+    "best.json",
+    "best",
+    "lineage.parquet",
     "config.yaml",
 )
 
@@ -54,6 +62,17 @@ def _is_run(path: Path) -> bool:
     """Whether the config there is one of ours: `--overwrite` must not remove somebody's project."""
     config = path / "config.yaml"
     return config.is_file() and config.read_bytes().startswith(_SIGNATURE.encode())
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The values of nested blocks under dotted names; `inputs`, whose names are paths, stays whole."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name != "inputs":
+            found |= flat(value, f"{before}{name}.")
+        else:
+            found[before + name] = value
+    return found
 
 
 class RunDirectory:
@@ -99,8 +118,9 @@ class RunDirectory:
     ) -> RunDirectory:
         """Opens `path` for a run of `config`.
 
-        A used directory is refused unless `resume` (the config must be the same but for `may_change`)
-        or `overwrite` (only files of a run are removed). Raises RunDirectoryError.
+        A used directory is refused unless `resume` (the config must be the same but for `may_change`: names,
+        dotted in blocks, that may end in `*`) or `overwrite` (only files of a run are removed). Raises
+        RunDirectoryError.
         """
         run = cls(path)
         if resume and overwrite:
@@ -160,11 +180,11 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} is being written by another process") from error
 
     def _check_same(self, config: Mapping[str, Any], may_change: set[str]) -> None:
-        before = self.config
+        before, config = flat(self.config), flat(json.loads(json.dumps(config)))
         changed = [
             key
-            for key in sorted({*before, *config} - may_change)
-            if before.get(key) != json.loads(json.dumps(config.get(key)))
+            for key in sorted({*before, *config})
+            if before.get(key) != config.get(key) and not any(fnmatchcase(key, name) for name in may_change)
         ]
         if changed:
             lines = "\n".join(f"  {key}: was {before.get(key)!r}, now {config.get(key)!r}" for key in changed)
@@ -177,7 +197,7 @@ class RunDirectory:
         """Removes what a run writes and nothing else."""
         for name in OWNED:
             target = self.path / name
-            if target.is_dir():
+            if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
             else:
                 target.unlink(missing_ok=True)

@@ -32,11 +32,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def validation_message(path: Path, error: ValidationError, model: type[BaseModel]) -> InputError:
-    """The first fault pydantic found in the values of `path`, with its line and the nearest known field."""
+def validation_message(
+    path: Path, error: ValidationError, model: type[BaseModel], inside: tuple[str, ...] = ()
+) -> InputError:
+    """The first fault pydantic found in the values of `path`, with its line and the nearest known field.
+
+    `inside`: the block of the file that `model` was made of.
+    """
     fault = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    line = _line_of(path, fault["loc"])
+    where = ".".join(str(part) for part in (*inside, *fault["loc"]))
+    line = line_of(path, (*inside, *fault["loc"]))
     if fault["type"] == "extra_forbidden":
         known = _fields_at(model, fault["loc"][:-1])
         near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
@@ -69,7 +74,7 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     return next((found for found in inner if found is not None), None)
 
 
-def _line_of(path: Path, location: tuple[int | str, ...]) -> int | None:
+def line_of(path: Path, location: tuple[int | str, ...]) -> int | None:
     """The line of the deepest part of `location` that the file has."""
     node = yaml.compose(path.read_text(encoding="utf-8"))
     line: int | None = 1

@@ -67,6 +67,11 @@ class VLLMModel:
         counted = replace(first, input_tokens=len(prompt))
         return Reply((counted, *(replace(other, input_tokens=0) for other in rest)), self._name)
 
+    async def reload(self, path: str, spec: str) -> None:
+        """Other weights in the running engine: see `prefgen.models.reloading.Reloadable`."""
+        await self._engine.reload(path, spec)
+        self.spec, self.identity, self._name = spec, f"vllm:{self._engine.identity}", path
+
     async def aclose(self) -> None:
         await self._engine.aclose()
 

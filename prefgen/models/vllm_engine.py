@@ -31,6 +31,7 @@ from prefgen.errors import (
 )
 from prefgen.messages import Json
 from prefgen.models.local import adapter_base, check_options, find_folder, weights_identity
+from prefgen.models.reloading import NotReloadedError, objection, precision
 
 CPU_CONTEXT = 4096
 _GPU_SHARE = 0.9
@@ -47,7 +48,8 @@ _QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_K
 @dataclass(slots=True)
 class LocalEngine:
     """`llm`: vLLM's AsyncLLM. `context`: tokens of prompt and answer together, at most. `lora`: vLLM's
-    request for the adapter, None without one. `log`: what the engine's process printed."""
+    request for the adapter, None without one. `log`: what the engine's process printed. `folder`: of the
+    weights, None for a model of the hub; `options`: as given."""
 
     llm: Any
     spec: str
@@ -55,6 +57,8 @@ class LocalEngine:
     context: int
     log: Path
     lora: Any = None
+    folder: Path | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
     _pids: list[int] = field(default_factory=list)
 
     @asynccontextmanager
@@ -84,6 +88,38 @@ class LocalEngine:
                 f"{self.spec}: the prompt has {tokens} tokens, the model takes {self.context - reserve}; "
                 "shorten it, or raise the option max_model_len"
             )
+
+    async def reload(self, name: str, spec: str) -> None:
+        """Puts the weights of another folder into the running engine, whose workers read them themselves.
+
+        Raises NotReloadedError.
+        """
+        folder = find_folder(name, spec)
+        reason = self._objection(folder)
+        if folder is None or reason is not None:
+            raise NotReloadedError(reason or "a model of the hub")
+        identity = await asyncio.to_thread(weights_identity, name, folder)
+        try:
+            await self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+        except Exception as error:
+            raise NotReloadedError(f"vLLM could not: {error}") from error
+        # What was cached of a prompt was computed with the old weights.
+        if not await self.llm.reset_prefix_cache():
+            raise NotReloadedError("its prefix cache is in use")
+        self.spec, self.identity, self.folder = spec, identity, folder
+
+    def _objection(self, folder: Path | None) -> str | None:
+        from vllm.platforms import current_platform
+
+        if folder is None or self.folder is None:
+            return "a model of the hub"
+        model = self.llm.model_config
+        running = str(model.dtype).removeprefix("torch.")
+        if "dtype" not in self.options and precision(folder) not in (None, running):
+            return f"another precision: {running}, then {precision(folder)}"
+        if current_platform.is_cpu() and getattr(model.hf_text_config, "tie_word_embeddings", False):
+            return "on the CPU vLLM keeps the old output head of a model with tied embeddings"
+        return objection(self.folder, folder)
 
     async def aclose(self) -> None:
         """Ends the engine's processes; does nothing the second time."""
@@ -126,7 +162,7 @@ async def start(
     with tempfile.NamedTemporaryFile(prefix="prefgen-vllm-", suffix=".log", delete=False) as file:
         log = Path(file.name)
     model = str(folder) if folder else name
-    engine = LocalEngine(None, spec, identity, 0, log)
+    engine = LocalEngine(None, spec, identity, 0, log, folder=folder, options=dict(options or {}))
     try:
         await asyncio.to_thread(_build, engine, model, dict(options or {}), share, fixed)
     except UsageError:

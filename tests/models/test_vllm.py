@@ -19,6 +19,7 @@ from tiny_models import make_causal_lm, save_adapter
 from prefgen.completion import CompletionRequest, Sampling
 from prefgen.errors import ModelUnavailableError, RequestRefusedError, UsageError
 from prefgen.messages import user
+from prefgen.models.reloading import NotReloadedError, reload_checked
 from prefgen.models.transformers import open_transformers
 from prefgen.models.vllm import VLLMModel, open_vllm
 
@@ -158,6 +159,40 @@ async def test_the_identity_is_that_of_the_weights(model: VLLMModel, folder: Pat
     other = await open_transformers(str(folder), "transformers/x")
     assert model.identity == other.identity.replace("transformers:", "vllm:")
     await other.aclose()
+
+
+async def test_new_weights_go_into_the_running_engine(model: VLLMModel, folder: Path, tmp_path: Path) -> None:
+    """What it says then is what transformers says of the new weights, with the prompt in its prefix cache."""
+    other = make_causal_lm(tmp_path / "other", seed=1)
+    request = CompletionRequest(user("A B " * 100), GREEDY, label_words=("A", "B"))
+    old, identity = (await model.complete(request)).completions[0], model.identity
+    await reload_checked(model, str(other), f"vllm/{other}")
+    assert (model.spec, model.identity == identity) == (f"vllm/{other}", False)
+    new = (await model.complete(request)).completions[0]
+    reference = await open_transformers(str(other), "transformers/x")
+    expected = (await reference.complete(request)).completions[0]
+    await reference.aclose()
+    assert new.label_logprobs == pytest.approx(expected.label_logprobs, abs=1e-3)
+    assert new.label_logprobs != pytest.approx(old.label_logprobs, abs=0.1)
+    await reload_checked(model, str(folder), f"vllm/{folder}")
+    assert model.identity == identity
+    assert (await model.complete(request)).completions[0].label_logprobs == pytest.approx(
+        old.label_logprobs, abs=1e-3
+    )
+
+
+async def test_weights_that_do_not_fit_leave_the_engine_as_it_was(model: VLLMModel, tmp_path: Path) -> None:
+    request = CompletionRequest(QUESTION, GREEDY, label_words=("A", "B"))
+    before = await model.complete(request)
+    shorter = make_causal_lm(tmp_path / "shorter", seed=1, context=256)
+    with pytest.raises(NotReloadedError, match="another shape: max_position_embeddings"):
+        await model.reload(str(shorter), "vllm/x")
+    halved = make_causal_lm(tmp_path / "halved", seed=1)
+    config = json.loads((halved / "config.json").read_text())
+    (halved / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    with pytest.raises(NotReloadedError, match="another precision: float32, then bfloat16"):
+        await model.reload(str(halved), "vllm/x")
+    assert await model.complete(request) == before
 
 
 async def test_an_unknown_option_names_the_nearest(folder: Path) -> None:
