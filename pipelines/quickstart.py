@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +28,9 @@ from pipelines.evaluation.numbers import evaluation, rate_interval
 from pipelines.generate import generate_with
 from pipelines.generate_config import GenerateConfig
 from pipelines.judging import make_judge, roles_of
+from pipelines.rewarding import JudgeReward
 from pipelines.roles import Roles
+from pipelines.training import in_thread
 from prefgen.assets import asset
 from prefgen.candidate import Candidate
 from prefgen.completion import Sampling
@@ -39,22 +41,36 @@ from prefgen.ledger import Ledger
 from prefgen.prompt import Prompt, read_prompts
 from prefgen.sampling import SamplingPlan
 from prefgen.yamlfile import read_yaml
+from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
+from trainers.grpo import GRPOConfig, train_grpo
 from trainers.kto import KTOConfig, train_kto
+from trainers.ppo import PPOConfig, train_ppo
+from trainers.rewards import Reward
 
 RESULTS = ("judge.json", "evaluation.json", "rubric.json")
-STAGES = ("dpo", "kto")
+STAGES: dict[str, tuple[type[StageConfig], Callable[..., Path]]] = {
+    "dpo": (DPOConfig, train_dpo),
+    "kto": (KTOConfig, train_kto),
+    "grpo": (GRPOConfig, train_grpo),
+    "ppo": (PPOConfig, train_ppo),
+}
+ONLINE = ("grpo", "ppo")
+"""Stages that learn from the judge's score of what they sample, not from the run's pairs."""
+DEFAULT = ("dpo", "kto")
 
 
 class QuickstartFile(BaseModel):
-    """`data/quickstart/config.yaml`. `generate`, `dpo` and `kto` hold options of these commands; paths in
-    it are relative to its folder."""
+    """`data/quickstart/config.yaml`. `generate` and the stages hold options of these commands; paths in it are
+    relative to its folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     generate: dict[str, Any]
     dpo: dict[str, Any]
     kto: dict[str, Any]
+    grpo: dict[str, Any]
+    ppo: dict[str, Any]
     reward_model: str
     heldout_temperature: float
 
@@ -71,6 +87,7 @@ async def quickstart(
     out: Path,
     console: Console,
     *,
+    stages: Sequence[str] = DEFAULT,
     seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
@@ -78,11 +95,11 @@ async def quickstart(
 ) -> dict[str, Any]:
     """Runs everything into `out` and returns what it found.
 
-    `home`: the folder with config, texts and models, by default the embedded one. Raises
-    RunDirectoryError, GateError.
+    `stages`: keys of STAGES; `home`: the folder with config, texts and models, by default the embedded one.
+    Raises RunDirectoryError, GateError.
     """
     check_directory(out, resume=resume, overwrite=overwrite)
-    if resume and all((out / name).exists() for name in RESULTS):
+    if resume and is_complete(out, stages):
         console.note(f"{out} is complete; these are its results")
         return load_results(out)
     started = time.monotonic()
@@ -93,10 +110,17 @@ async def quickstart(
     with Ledger(out / "ledger.sqlite") as ledger:
         async with roles_of(config, ledger, console, config.policy) as roles:
             await generate_with(config, roles, resume=resume, overwrite=overwrite)
-            await measure(settings, config, home, roles, out, overwrite)
+            await measure(settings, config, home, roles, out, stages, overwrite)
     results = load_results(out)
     console.note(f"the whole run: {time.monotonic() - started:.0f} s")
     return results
+
+
+def is_complete(out: Path, stages: Sequence[str]) -> bool:
+    """Whether all results are there, and hold these stages and no others."""
+    if not all((out / name).exists() for name in RESULTS):
+        return False
+    return set(json.loads((out / "rubric.json").read_text())["stages"]) == set(stages)
 
 
 def check_directory(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -127,9 +151,15 @@ def local_model(home: Path, spec: str) -> str:
 
 
 async def measure(
-    settings: QuickstartFile, config: GenerateConfig, home: Path, roles: Roles, out: Path, overwrite: bool
+    settings: QuickstartFile,
+    config: GenerateConfig,
+    home: Path,
+    roles: Roles,
+    out: Path,
+    stages: Sequence[str],
+    overwrite: bool,
 ) -> None:
-    """Trains each stage on the pairs, lets every model answer the held-out prompts, and compares."""
+    """Trains each stage, lets every model answer the held-out prompts, and compares."""
     prompts = list(read_prompts(home / "heldout_prompts.jsonl"))
     judge = await make_judge(config, roles)
     with roles.console.step("judging the labelled pairs"):
@@ -141,8 +171,9 @@ async def measure(
     answers = [before]
     by_judge: dict[str, Any] = {}
     by_rubric: dict[str, Any] = {}
-    for stage in STAGES:
-        folder = await train(stage, settings, config, out, roles.console, overwrite)
+    for stage in stages:
+        rewards = [Reward("judge", JudgeReward(judge, asyncio.get_running_loop()))] if stage in ONLINE else []
+        folder = await train(stage, settings, config, out, rewards, roles.console, overwrite)
         spec = f"vllm/{folder}"
         after = await answer_all(stage, spec, prompts, config, roles, temperature)
         await roles.close(spec)
@@ -151,28 +182,36 @@ async def measure(
         reward_view = await judged(reward, prompts, after, before)
         by_judge[stage]["reward_model_win_rate"] = reward_view["win_rate"]
         by_rubric[stage] = rubric_result(prompts, after.candidates, before.candidates)
-    write_json(out / "evaluation.json", by_judge["dpo"] | {"baseline": "sft", "stages": by_judge})
-    write_json(out / "rubric.json", by_rubric["dpo"] | {"stages": by_rubric})
+    write_json(out / "evaluation.json", by_judge[stages[0]] | {"baseline": "sft", "stages": by_judge})
+    write_json(out / "rubric.json", by_rubric[stages[0]] | {"stages": by_rubric})
     write_samples(out / "samples.jsonl", prompts, answers)
 
 
 async def train(
-    stage: str, settings: QuickstartFile, config: GenerateConfig, out: Path, console: Console, overwrite: bool
+    stage: str,
+    settings: QuickstartFile,
+    config: GenerateConfig,
+    out: Path,
+    rewards: Sequence[Reward],
+    console: Console,
+    overwrite: bool,
 ) -> Path:
-    """One stage on the run's dataset, from the policy that wrote the candidates."""
+    """One stage from the policy that wrote the candidates, on the run's pairs or on prompts and `rewards`."""
     folder = out / "models" / stage
     common = {
         "model": config.policy[0].partition("/")[2],
-        "data": config.out,
+        "data": config.prompts if stage in ONLINE else config.out,
         "out": folder,
         "resume": not overwrite and folder.exists(),
         "overwrite": overwrite and folder.exists(),
     }
+    kind, function = STAGES[stage]
+    values = getattr(settings, stage) | common
+    if stage == "dpo":
+        values["reference_cache"] = out / "reference.sqlite"
+    options: dict[str, Any] = {"rewards": rewards} if stage in ONLINE else {}
     with console.step(f"training {stage}"):
-        if stage == "dpo":
-            values = settings.dpo | common | {"reference_cache": out / "reference.sqlite"}
-            return await asyncio.to_thread(train_dpo, DPOConfig.model_validate(values))
-        return await asyncio.to_thread(train_kto, KTOConfig.model_validate(settings.kto | common))
+        return await in_thread(function, kind.model_validate(values), **options)
 
 
 async def answer_all(
@@ -244,15 +283,15 @@ def quickstart_summary(results: dict[str, Any]) -> str:
         f"→ {counts['pairs']} pairs, {counts['kto_rows']} KTO rows",
         f"judge: agrees with {told['agreement']:.0%} of {told['n']} held-out labels (simulated annotators)",
     ]
-    for stage in STAGES:
-        judged_rate, checked = by_judge["stages"][stage], by_rubric["stages"][stage]
+    for stage, checked in by_rubric["stages"].items():
+        judged_rate = by_judge["stages"][stage]
         lines.append(
             f"{stage.upper()} over SFT on {checked['n']} held-out prompts: "
             f"rubric {_rate(checked)}, judge {_rate(judged_rate)}; replies that pass every check "
             f"{checked['pass_rate_before']:.0f}% → {checked['pass_rate_after']:.0f}%"
         )
     lines += [
-        f"made: {out}/run (dataset, tables, report.html), {out}/models (dpo, kto), "
+        f"made: {out}/run (dataset, tables, report.html), {out}/models ({', '.join(by_rubric['stages'])}), "
         f"{out}/samples.jsonl (before and after)",
         "try next:",
         f"  prefgen pair {out}/run --min-confidence 0.97 --out {out}/stricter",

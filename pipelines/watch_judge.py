@@ -70,6 +70,13 @@ def judging_of(config: StageConfig) -> JudgingConfig:
     )
 
 
+def score_of(judge: Judge, judging: JudgingConfig) -> Score:
+    """What a judge made of `judging` says of an answer; to be called in the loop that will answer it."""
+    loop = asyncio.get_running_loop()
+    compares = bool(judging.judge) and judging.judging in ("pairwise", "listwise")
+    return AgainstStart(judge, loop) if compares else JudgeReward(judge, loop)
+
+
 @asynccontextmanager
 async def watching(config: StageConfig, ledger: Ledger, console: Console) -> AsyncIterator[Score | None]:
     """What the judge of a training's `watch_…` options makes of an answer, None without one.
@@ -82,9 +89,7 @@ async def watching(config: StageConfig, ledger: Ledger, console: Console) -> Asy
     judging = judging_of(config)
     check_judging(judging)
     async with roles_of(judging, ledger, console) as roles:
-        judge, loop = await make_judge(judging, roles), asyncio.get_running_loop()
-        compares = config.watch_judge is not None and config.watch_judging == "pairwise"
-        yield AgainstStart(judge, loop) if compares else JudgeReward(judge, loop)
+        yield score_of(await make_judge(judging, roles), judging)
 
 
 async def train_watched(

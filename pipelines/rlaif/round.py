@@ -23,7 +23,7 @@ from pipelines.generate import generate_with
 from pipelines.judging import make_judge
 from pipelines.publish import sha256_of
 from pipelines.revise import revise_with
-from pipelines.rewarding import JudgeReward
+from pipelines.rewarding import Gated, JudgeReward
 from pipelines.rlaif.config import LoopConfig, stage_config
 from pipelines.rlaif.data import margins, pair_files, prompt_file, training_files
 from pipelines.rlaif.human import checked
@@ -33,6 +33,8 @@ from pipelines.rlaif.policy import Policy, folder_of, identity_of, local_spec
 from pipelines.rlaif.usage import Spent
 from pipelines.roles import Roles
 from pipelines.training import in_thread
+from pipelines.training_report.page import write_training_report
+from pipelines.watch_judge import score_of
 from prefgen.errors import GateError
 from prefgen.files import write_json
 from trainers.folder import is_complete
@@ -166,14 +168,13 @@ async def _train(loop: Loop, place: RoundPlace, before: str) -> None:
     _clear_unbegun(place.model)
     if loop.config.file.free_memory:
         await loop.close_models()
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"held_out": score_of(await loop.held_out(), loop.config.evaluate)}
     if training.stage.online:
         options["rewards"] = [await _reward(loop, place, before)]
-    if training.stage.watched:
-        options["held_out"] = _as_score(await loop.held_out())
     config = training.config(folder_of(before), data, place.model, held_out)
     with console.step(f"round {place.number}: training {training.name}"):
         await in_thread(training.stage.train, config, **options)
+    write_training_report(place.model)
     if training.reward == "trained":
         # The next round has another; one that lies elsewhere stays.
         await loop.roles.close(local_spec(before, weights_in(place.folder / "reward")), reward=True)
@@ -199,9 +200,14 @@ async def _reward(loop: Loop, place: RoundPlace, before: str) -> Reward:
     """What an online stage learns from: the judge, a reward model, or one trained on the round's pairs."""
     name = loop.config.train.reward or ""
     if name == "judge":
-        return Reward(name, _as_score(await loop.training_judge()))
+        return _gated(loop, name, await loop.training_judge())
     spec = await _trained_reward(loop, place, before) if name == "trained" else name
-    return Reward(name, _as_score(RewardJudge(await loop.roles.reward_model(spec))))
+    return _gated(loop, name, RewardJudge(await loop.roles.reward_model(spec)))
+
+
+def _gated(loop: Loop, name: str, judge: Judge) -> Reward:
+    score = JudgeReward(judge, asyncio.get_running_loop())
+    return Reward(name, Gated(name, score, loop.config.generate.max_failure_share))
 
 
 async def _trained_reward(loop: Loop, place: RoundPlace, before: str) -> str:
@@ -214,10 +220,6 @@ async def _trained_reward(loop: Loop, place: RoundPlace, before: str) -> str:
         with loop.roles.console.step(f"round {place.number}: training a reward model"):
             await in_thread(train_reward, config)
     return local_spec(before, weights_in(folder))
-
-
-def _as_score(judge: Judge) -> JudgeReward:
-    return JudgeReward(judge, asyncio.get_running_loop())
 
 
 async def _answers(loop: Loop, place: RoundPlace, after: str) -> str | None:
