@@ -31,6 +31,7 @@ from pipelines.judging import make_judge, roles_of
 from pipelines.rewarding import JudgeReward
 from pipelines.roles import Roles
 from pipelines.training import in_thread
+from pipelines.training_report.page import write_training_report
 from prefgen.assets import asset
 from prefgen.candidate import Candidate
 from prefgen.completion import Sampling
@@ -61,7 +62,7 @@ DEFAULT = ("dpo", "kto")
 
 
 class QuickstartFile(BaseModel):
-    """`data/quickstart/config.yaml`. `generate` and the stages hold options of these commands; paths in it are
+    """`data/quickstart/config.yaml`. `generate` and the stages hold options of these commands; paths are
     relative to its folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -211,7 +212,9 @@ async def train(
         values["reference_cache"] = out / "reference.sqlite"
     options: dict[str, Any] = {"rewards": rewards} if stage in ONLINE else {}
     with console.step(f"training {stage}"):
-        return await in_thread(function, kind.model_validate(values), **options)
+        await in_thread(function, kind.model_validate(values), **options)
+    write_training_report(folder)
+    return folder
 
 
 async def answer_all(

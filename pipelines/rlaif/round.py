@@ -159,8 +159,13 @@ async def _label(loop: Loop, place: RoundPlace, before: str) -> None:
 
 
 async def _train(loop: Loop, place: RoundPlace, before: str) -> None:
-    if is_complete(place.model):
-        return
+    if not is_complete(place.model):
+        await _fit(loop, place, before)
+    if not (place.model / "report.html").exists():
+        write_training_report(place.model)
+
+
+async def _fit(loop: Loop, place: RoundPlace, before: str) -> None:
     training, console = loop.config.train, loop.roles.console
     if not training.stage.online or training.reward == "trained":
         _check_pairs(loop, place)
@@ -168,13 +173,14 @@ async def _train(loop: Loop, place: RoundPlace, before: str) -> None:
     _clear_unbegun(place.model)
     if loop.config.file.free_memory:
         await loop.close_models()
-    options: dict[str, Any] = {"held_out": score_of(await loop.held_out(), loop.config.evaluate)}
+    options: dict[str, Any] = {}
+    if not loop.config.file.free_memory:
+        options["held_out"] = score_of(await loop.held_out(), loop.config.evaluate)
     if training.stage.online:
         options["rewards"] = [await _reward(loop, place, before)]
     config = training.config(folder_of(before), data, place.model, held_out)
     with console.step(f"round {place.number}: training {training.name}"):
         await in_thread(training.stage.train, config, **options)
-    write_training_report(place.model)
     if training.reward == "trained":
         # The next round has another; one that lies elsewhere stays.
         await loop.roles.close(local_spec(before, weights_in(place.folder / "reward")), reward=True)

@@ -289,12 +289,14 @@ def test_an_online_stage_gets_prompts_and_a_reward(
         config: DPOConfig, rewards: Sequence[Reward], on_log: Any = None, held_out: Any = None
     ) -> Path:
         samples = [Sample(user("q"), text) for text in ("one two", "one")]
+        # The held-out judge compares, first of all with what the start answered.
+        assert held_out([Sample(user("q"), "one two three")] * 2) == [0, 0]
         seen.append(
             (config.data, [reward.name for reward in rewards], total(rewards, samples), held_out(samples))
         )
         return train(config)
 
-    monkeypatch.setitem(STAGES, "grpo", LoopStage(DPOConfig, online, rows="prompts", watched=True))
+    monkeypatch.setitem(STAGES, "grpo", LoopStage(DPOConfig, online, rows="prompts"))
     write_config(tmp_path, rounds=1, train={"stage": "grpo", "reward": "judge"})
     loop(prefgen)
     [(data, names, scores, held_out)] = seen
@@ -324,7 +326,9 @@ def test_an_online_stage_may_train_its_reward_model_first(
         opened.append(spec)
         return Length(spec)
 
-    def online(config: DPOConfig, rewards: Sequence[Reward], on_log: Any = None) -> Path:
+    def online(
+        config: DPOConfig, rewards: Sequence[Reward], on_log: Any = None, held_out: Any = None
+    ) -> Path:
         assert total(rewards, [Sample(user("q"), "four")]) == [4.0]
         return train(config)
 
@@ -372,7 +376,8 @@ def test_models_may_make_room_for_training(
     monkeypatch.setattr(ScriptedModel, "aclose", aclose)
     at_training: list[list[str]] = []
 
-    def noted(config: DPOConfig, on_log: Any = None) -> Path:
+    def noted(config: DPOConfig, on_log: Any = None, held_out: Any = None) -> Path:
+        assert held_out is None
         at_training.append(sorted(closed))
         return train(config)
 
