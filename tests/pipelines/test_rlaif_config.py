@@ -48,7 +48,7 @@ def line_of(path: Path, text: str) -> int:
         ({"train": {"stage": "dpp"}}, "stage:", ["train.stage", "expected dpo, kto", "dpp"]),
         ({"train": {"betta": 1}}, "betta:", ["unknown field 'train.betta'", "did you mean 'beta'"]),
         ({"train": {"beta": -1}}, "beta:", ["train.beta", "greater than 0"]),
-        ({"train": {"label_smoothing": 0.1, "loss": "ipo"}}, "train:", ["belongs to the loss sigmoid"]),
+        ({"train": {"noise_rate": 0.1, "loss": "ipo"}}, "train:", ["belongs to the losses robust"]),
         ({"train": {"model": "x"}}, "model:", ["train.model", "the loop sets this by itself"]),
         ({"train": {"reward": "judge"}}, "reward:", ["dpo learns from pairs"]),
         ({"stop": {"on_alarm": "halt"}}, "on_alarm:", ["stop.on_alarm", "'stop' or 'warn'"]),

@@ -37,6 +37,21 @@ def talker(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_sft(SFTConfig(model=str(model), data=data, out=folder / "model", epochs=99, **options))
 
 
+@pytest.fixture(scope="module")
+def louder(talker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with logits twice as large. An adapter leaves the final norm and the tied output head alone,
+    and with theirs the talker can give no word more than 56%, whatever the hidden states."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("louder") / "model"
+    model = AutoModelForCausalLM.from_pretrained(talker, dtype=torch.float32)
+    model.model.norm.weight.data *= 2
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(talker).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
     rows = [{"prompt": row["prompt"], "number": number} for number, row in enumerate(pairs(20))]
@@ -76,9 +91,11 @@ def weights(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("adapter", [False, True], ids=["full", "lora"])
-def test_the_best_answer_is_found(adapter: bool, talker: Path, prompts: Path, tmp_path: Path) -> None:
+def test_the_best_answer_is_found(
+    adapter: bool, talker: Path, louder: Path, prompts: Path, tmp_path: Path
+) -> None:
     out = run(
-        talker,
+        louder if adapter else talker,
         prompts,
         tmp_path / "out",
         max_steps=20,
@@ -94,8 +111,7 @@ def test_the_best_answer_is_found(adapter: bool, talker: Path, prompts: Path, tm
     assert report.last_eval is not None
     assert report.first_eval["objective/scores"] < 0.6
     assert lines(out)[0]["objective/scores"] < 0.5
-    # A rank-16 adapter on random weights learns this more slowly than the weights themselves.
-    assert sum(line["objective/scores"] for line in lines(out)[-5:]) / 5 > (0.45 if adapter else 0.9)
+    assert sum(line["objective/scores"] for line in lines(out)[-5:]) / 5 > 0.9
     assert report.first_eval["objective/kl"] == pytest.approx(0, abs=1e-5)
     assert report.last_eval["objective/kl"] > 0.5
     assert (report.steps, report.reload.max_difference < 1e-5) == (20, True)
@@ -103,7 +119,7 @@ def test_the_best_answer_is_found(adapter: bool, talker: Path, prompts: Path, tm
     assert [name.removesuffix(".safetensors") for name in weights(out)] == [*names, "value/value_head"]
     first, last = lines(out)[0], lines(out)[-1]
     assert first["val/ratio"] == pytest.approx(1, abs=0.2)
-    assert adapter or last["policy/entropy"] < first["policy/entropy"]
+    assert last["policy/entropy"] < first["policy/entropy"]
     assert {
         "loss", "loss/policy", "loss/value", "objective/rlhf_reward", "policy/clipfrac", "policy/approxkl",
         "value/explained_variance", "completions/finished", "completions/mean_length", "learning_rate",
