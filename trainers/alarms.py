@@ -216,7 +216,7 @@ def _reward_follows_length(history: Sequence[Evaluation], _: float | None) -> To
     found = next((now.numbers[name] for name in names if name in now.numbers), None)
     if found is None or found <= CORRELATION or (leads[0] and correlation_bound(found, len(leads[0])) <= 0):
         return None
-    return f"reward and length are correlated by {found:.2f} within the same prompt", 1
+    return f"reward and length are correlated by {found:.2f}", 1
 
 
 def _kl(history: Sequence[Evaluation], target: float | None) -> Told:

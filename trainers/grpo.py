@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,15 @@ from prefgen.messages import Json, parse_messages
 from trainers.config import StageConfig
 from trainers.loading import end_tokens
 from trainers.monitor import Line, OnLog
-from trainers.rewards import Reward, Sample, Score, reward_inputs, score_each, weighted_sum
+from trainers.rewards import (
+    Reward,
+    Sample,
+    Score,
+    length_correlation,
+    reward_inputs,
+    score_each,
+    weighted_sum,
+)
 from trainers.rows import Row, as_trl, distinct_prompts, parse_prompt
 from trainers.run import run_stage
 from trainers.stage import Setup, Stage
@@ -293,7 +301,12 @@ def scoring(rewards: Sequence[Reward], ends: Collection[int]) -> Callable[..., l
         ]
         told = score_each(rewards, samples)
         scores = weighted_sum(rewards, told)
-        for name, value in reward_metrics(rewards, told, scores).items():
+        numbers = reward_metrics(rewards, told, scores)
+        lengths = [len(ids) for ids in completion_ids]
+        told_by_length = length_correlation(scores, lengths, [sample.prompt for sample in samples])
+        if told_by_length is not None:
+            numbers["reward_length_correlation"] = told_by_length
+        for name, value in numbers.items():
             log_metric(name, value)
         return scores
 
@@ -302,7 +315,7 @@ def scoring(rewards: Sequence[Reward], ends: Collection[int]) -> Callable[..., l
 
 def reward_metrics(
     rewards: Sequence[Reward], told: Sequence[Sequence[float | None]], scores: Sequence[float | None]
-) -> Mapping[str, float]:
+) -> dict[str, float]:
     """The mean of each reward over what it scored, before its weight, and the share without a sum."""
     known = {
         reward.name: [score for score in given if score is not None]

@@ -6,8 +6,10 @@ A trainer takes such functions and does not know who is behind them: a reward mo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TypeAlias
 
 from prefgen.messages import Json, Messages
@@ -68,6 +70,27 @@ def weighted_sum(rewards: Sequence[Reward], told: Sequence[Sequence[float | None
 def total(rewards: Sequence[Reward], samples: Sequence[Sample]) -> list[float | None]:
     """The weighted sum of all rewards for each sample, None where one of them has no score."""
     return weighted_sum(rewards, score_each(rewards, samples))
+
+
+def length_correlation(
+    scores: Sequence[float | None], lengths: Sequence[int], groups: Sequence[Hashable] | None = None
+) -> float | None:
+    """Pearson's correlation of score and length over the samples that have a score.
+
+    `groups`: which samples answer the same prompt; each value then counts as its distance from the mean of
+    its group, so that long answers to prompts that ask for them do not count. None where nothing varies.
+    """
+    members: dict[Hashable, list[tuple[float, int]]] = defaultdict(list)
+    for group, score, length in zip(groups or [None] * len(scores), scores, lengths, strict=True):
+        if score is not None:
+            members[group].append((score, length))
+    pairs = [
+        (score - fmean(s for s, _ in told), length - fmean(n for _, n in told))
+        for told in members.values()
+        for score, length in told
+    ]
+    spread = math.fsum(a * a for a, _ in pairs) * math.fsum(b * b for _, b in pairs)
+    return math.fsum(a * b for a, b in pairs) / math.sqrt(spread) if spread else None
 
 
 def _sum(scores: Sequence[tuple[float, float | None]]) -> float | None:

@@ -26,7 +26,7 @@ from trainers.ppo.learner import Learner, means
 from trainers.ppo.networks import Networks, restore_weights, trained_weights
 from trainers.ppo.rollout import Rollouts, Sampler, lay_out
 from trainers.ppo.schedule import derive, draw, rate_factor
-from trainers.rewards import Reward, Sample, total
+from trainers.rewards import Reward, Sample, length_correlation, total
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -168,6 +168,8 @@ class PPOTrainer:
         if not all(math.isfinite(score) for score in scored.values()):
             raise GateError("a reward gave a score that is no finite number; a sample without one is None")
         numbers = {**describe_text(rollouts), "completions/unscored": 1 - len(scored) / len(scores)}
+        by_length = length_correlation(scores, [len(response) for response in rollouts.responses])
+        numbers |= {} if by_length is None else {"reward_length_correlation": by_length}
         tally.samples += len(scores)
         tally.unscored += len(scores) - len(scored)
         self._check_failures()
