@@ -31,6 +31,10 @@ class SweepConfig(DPOConfig, JudgingConfig):
             raise UsageError("a sweep compares: give --sweep-beta twice or more, with different numbers")
         if min(self.sweep_beta) <= 0:
             raise UsageError(f"--sweep-beta {min(self.sweep_beta):g}: β has to be above 0")
+        if self.watched_by is not None:
+            raise UsageError("a sweep compares the models in the end, by --judge: leave --watch-… judges out")
+        if self.accelerate is not None:
+            raise UsageError("a sweep trains in one process: leave --accelerate out")
         return self
 
     @property

@@ -36,7 +36,8 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     given = ["train", stage, "--model", make_model(tmp_path / "model"), "--batch-size", 2, "--epochs", 10,
              "--data", write_jsonl(tmp_path / "pairs.jsonl", pairs(40)), "--learning-rate", 1e-3,
-             "--max-steps", 60, "--eval-steps", 20, *(["--lora"] if adapter else []), "--quiet"]  # fmt: skip
+             "--max-steps", 60, "--eval-steps", 20, *(["--lora"] if adapter else []), "--quiet",
+             "--allow-base-model"]  # fmt: skip
     prefgen = str(Path(sys.executable).with_name("prefgen"))
     process = subprocess.Popen(
         [prefgen, *map(str, given), "--out", str(killed)], env={**os.environ, "OMP_NUM_THREADS": "1"}

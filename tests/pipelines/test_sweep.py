@@ -56,6 +56,7 @@ def test_a_sweep_trains_measures_and_goes_on(tmp_path: Path, capsys: pytest.Capt
     ]
     command += ["--eval-share", "0.2", "--max-steps", "3", "--eval-steps", "3", "--learning-rate", "1e-3"]
     command += ["--sweep-beta", "0.05", "--sweep-beta", "0.5", "--sweep-tokens", "6", "--as-chat", "--json"]
+    command += ["--allow-base-model", "--watch-prompts", "0"]
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 0

@@ -95,7 +95,13 @@ def test_a_reward_is_the_sum_of_all_and_each_has_its_mean() -> None:
     # 2 * 0 + 1; failed; 2 * 2 + 1/2
     assert scores == [1.0, None, 4.5]
     assert heard == pytest.approx(
-        {"rewards/judge/mean": 1.0, "rewards/e/mean": 0.5, "rewards/unscored": 1 / 3}
+        {
+            "rewards/judge/mean": 1.0,
+            "rewards/e/mean": 0.5,
+            "rewards/unscored": 1 / 3,
+            # The longer of the two that were scored got less.
+            "reward_length_correlation": -1.0,
+        }
     )
 
 

@@ -22,6 +22,8 @@ COMMON = {
     "learning_rate": 1e-3,
     "gradient_checkpointing": False,
     "seed": 3,
+    "allow_base_model": True,
+    "watch_prompts": 0,
 }
 WORDS = ("what is the colour of the sky", "rain", "the river is wide and the grass is green", "blue today")
 

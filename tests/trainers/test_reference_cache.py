@@ -80,7 +80,8 @@ def test_the_default_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def counts(data: Path, out: Path, model: Path, **options: object) -> tuple[int, int]:
-    config = {"model": str(model), "data": data, "out": out, "eval_share": 0, "max_steps": 1, **options}
+    config = {"model": str(model), "data": data, "out": out, "eval_share": 0, "max_steps": 1}
+    config |= {"allow_base_model": True, "watch_prompts": 0, **options}
     report = read_report(train_dpo(DPOConfig.model_validate(config)))
     assert report.settings["layout"] == "a row a pair"
     found = report.settings["reference_log_probs"]

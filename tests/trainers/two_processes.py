@@ -26,6 +26,7 @@ def train(folder: Path, stage: str, adapter: bool, batch: dict[str, int], **opti
     out = folder / f"{stage}-{'lora' if adapter else 'full'}"
     values = {"model": str(folder / "model"), "data": folder / f"{data}.jsonl", "out": out, "lora": adapter}
     rates = {"learning_rate": 1e-3, "max_steps": 6, "eval_steps": 2, "eval_share": 0.2}
+    rates |= {"allow_base_model": True, "watch_prompts": 2, "watch_tokens": 8}
     return run(config.model_validate(values | rates | batch | options))
 
 
