@@ -60,7 +60,9 @@ def small_home(folder: Path) -> Path:
     for name in ("constitution.yaml", "judge.txt"):
         shutil.copy(embedded / name, folder / name)
     config = read_yaml(embedded / "config.yaml")
-    for stage in ("dpo", "kto"):
+    # Rounding in vLLM depends on what else the machine does, and so does which of its replies fool the judge.
+    config["generate"]["planted"] = 0
+    for stage in ("dpo", "kto", "grpo", "ppo"):
         config[stage] |= {"max_steps": 2, "eval_steps": 2}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
@@ -72,19 +74,21 @@ def small_home(folder: Path) -> Path:
 async def test_whole_and_again(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     home, out = small_home(tmp_path / "home"), tmp_path / "out"
-    results = await quickstart(out, Console(quiet=True), home=home)
+    stages = ("dpo", "kto", "grpo", "ppo")
+    results = await quickstart(out, Console(quiet=True), stages=stages, home=home)
     assert results == load_results(out)
     assert results["counts"]["prompts"] == 40
     assert results["counts"]["pairs"] > 20
     assert results["counts"]["failures"] == {}
     assert results["judge"]["agreement"] > 0.6
-    for stage in ("dpo", "kto"):
+    for stage in stages:
         assert results["rubric"]["stages"][stage]["n"] == 12
         assert results["evaluation"]["stages"][stage]["n"] == 12
         assert (out / "models" / stage / "training.json").exists()
     assert set(load_dataset(str(out / "run"), "dpo")) == {"train", "test"}
     samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
-    assert set(samples[0]) == {"id", "prompt", "sft", "dpo", "kto"}
+    assert set(samples[0]) == {"id", "prompt", "sft", *stages}
     assert "try next" in quickstart_summary(results)
     # A finished quickstart is told again, not run again.
-    assert await quickstart(out, Console(quiet=True), home=home, resume=True) == results
+    again = await quickstart(out, Console(quiet=True), stages=stages, home=home, resume=True)
+    assert again == results

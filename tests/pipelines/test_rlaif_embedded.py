@@ -26,7 +26,8 @@ def small_home(folder: Path) -> Path:
         shutil.copy(embedded / name, folder / name)
     config = read_yaml(embedded / "rlaif.yaml")
     config["prompts_per_round"] = 12
-    config["generate"] |= {"n": 4, "min_confidence": 0.75}
+    # Which of its replies fool the tiny judge depends on rounding in vLLM, so none is planted.
+    config["generate"] |= {"n": 4, "min_confidence": 0.75, "planted": 0}
     config["train"] |= {"max_steps": 3, "eval_steps": 3}
     config["stop"] = {"length_ratio": None, "no_gain_rounds": None}
     (folder / "rlaif.yaml").write_text(yaml.safe_dump(config))
