@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from pipelines.console import Console
@@ -24,29 +26,31 @@ from prefgen.errors import GateError, RunDirectoryError, UsageError
 from prefgen.files import write_json
 from prefgen.ledger import Ledger
 from prefgen.ledger import default_path as default_ledger
-from prefgen.messages import user
+from prefgen.messages import Messages, user
 from prefgen.prompt import Prompt
 from trainers import loading
-from trainers.divergence import ESTIMATOR, Estimate, Response, policy_kl, write_responses
 from trainers.dpo import train_dpo
 from trainers.preflight import encode
 from trainers.prepare import read_split
 from trainers.quiet import quiet
 from trainers.report import read_report
+from trainers.rewards import Sample
 from trainers.rows import Row, distinct_prompts, find_files, parse_pair
+from trainers.sampling import Ids, at_rest, sample, think
 from trainers.saving import load_trained
 
+ESTIMATOR = "the next-token divergences summed over the policy's own answers, in nats an answer"
 RESULT = "sweep.json"
 NO_JUDGE = "without --judge or --reward-model nobody compares the answers, so there is no win rate"
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the model of one β wrote, and its KL to the start."""
+    """What the model of one β wrote, and its KL to the start answer by answer: see `trainers.sampling`."""
 
     beta: float
-    responses: Sequence[Response]
-    kl: Estimate
+    answers: Sequence[Sample]
+    kl: Sequence[float]
 
 
 async def sweep(config: SweepConfig, console: Console) -> dict[str, Any]:
@@ -97,55 +101,60 @@ def look_over(config: SweepConfig) -> list[Row]:
     return distinct_prompts(held_out)[: config.sweep_prompts]
 
 
-def answer_all(config: SweepConfig, rows: Sequence[Row]) -> tuple[list[Response], list[Answered]]:
+def answer_all(config: SweepConfig, rows: Sequence[Row]) -> tuple[list[Sample], list[Answered]]:
     """What the start and every trained model write to the prompts, each from the same seed."""
     with quiet():
         tokenizer = loading.load_tokenizer(config.model)
         loading.choose_pad_token(tokenizer, "language")
-        ends = sorted(loading.end_tokens(config.model, tokenizer))
+        ends, pad = loading.end_tokens(config.model, tokenizer), int(tokenizer.pad_token_id)
         prompts = [encode(Row(row.path, row.line, row.prompt, ()), tokenizer).prompt for row in rows]
         start = loading.load_model(config.model, "language", config.load_dtype, config.qlora)
 
-        def write(model: Any) -> list[Response]:
-            return write_responses(
-                model,
-                tokenizer,
-                prompts,
-                ends,
-                max_tokens=config.sweep_tokens,
-                batch_size=config.batch_size,
-                seed=config.seed,
-            )
+        def write(model: Any) -> list[Ids]:
+            with at_rest(model, config.seed, bf16=False):
+                batches = range(0, len(prompts), config.batch_size)
+                parts = (prompts[at : at + config.batch_size] for at in batches)
+                return [ids for part in parts for ids in sample(model, part, pad, ends, config.sweep_tokens)]
+
+        def read(answers: Sequence[Ids]) -> list[Sample]:
+            texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+            return [
+                Sample(_turns(row), text, ids[-1] in ends)
+                for row, text, ids in zip(rows, texts, answers, strict=True)
+            ]
 
         answered = []
         for beta in config.betas:
             policy = load_trained(config.stage(beta), "language")
-            responses = write(policy)
-            answered.append(Answered(beta, responses, policy_kl(policy, start, responses, config.batch_size)))
+            answers = write(policy)
+            with at_rest(policy, config.seed, bf16=False):
+                thoughts = think(policy, prompts, answers, pad, start)
+            answered.append(Answered(beta, read(answers), [item.kl or 0.0 for item in thoughts]))
             del policy
             gc.collect()
-        return write(start), answered
+        return read(write(start)), answered
+
+
+def _turns(row: Row) -> Messages:
+    return user(row.prompt) if isinstance(row.prompt, str) else row.prompt
 
 
 async def judge_all(
     config: SweepConfig,
     console: Console,
     rows: Sequence[Row],
-    start: Sequence[Response],
+    start: Sequence[Sample],
     answered: Sequence[Answered],
 ) -> list[dict[str, Any] | None]:
     """The evaluation of each β's answers against the start's, with the keys of `evaluation.json`."""
-    prompts = [
-        Prompt(row.prompt_hash, user(row.prompt) if isinstance(row.prompt, str) else row.prompt)
-        for row in rows
-    ]
+    prompts = [Prompt(row.prompt_hash, _turns(row)) for row in rows]
     found: list[dict[str, Any] | None] = []
     with Ledger(config.ledger or default_ledger()) as ledger:
         async with roles_of(config, ledger, console) as roles:
             judge = await make_judge(config, roles)
             before = _candidates(prompts, start, "start")
             for item in answered:
-                after = _candidates(prompts, item.responses, f"beta-{item.beta:g}")
+                after = _candidates(prompts, item.answers, f"beta-{item.beta:g}")
                 annotations = await compare(judge, prompts, after, before)
                 failed = sum(annotation.preference is None for annotation in annotations)
                 if failed > config.max_failure_share * len(annotations):
@@ -157,10 +166,10 @@ async def judge_all(
     return found
 
 
-def _candidates(prompts: Sequence[Prompt], responses: Sequence[Response], name: str) -> list[Candidate]:
+def _candidates(prompts: Sequence[Prompt], answers: Sequence[Sample], name: str) -> list[Candidate]:
     return [
-        Candidate(prompt.id, item.text, name, 0, "stop" if item.finished else "length")
-        for prompt, item in zip(prompts, responses, strict=True)
+        Candidate(prompt.id, item.completion, name, 0, "stop" if item.finished else "length")
+        for prompt, item in zip(prompts, answers, strict=True)
     ]
 
 
@@ -175,8 +184,8 @@ def _entry(config: SweepConfig, item: Answered, won: dict[str, Any] | None) -> d
         "margin": margin,
         "margin_nats": margin / item.beta,
         "accuracy": held_out["rewards/accuracies"],
-        "kl": item.kl.value,
-        "kl_standard_error": item.kl.standard_error,
+        "kl": fmean(item.kl),
+        "kl_standard_error": stdev(item.kl) / math.sqrt(len(item.kl)) if len(item.kl) > 1 else None,
         "win_rate": won and won["win_rate"],
         "win_rate_ci": won and won["ci"],
     }
