@@ -143,7 +143,8 @@ def _plots(report: TrainingReport, lines: Sequence[Line]) -> list[Plot]:
         Plot("Loss", "Lower is better; held-out rows teach nothing.",
              [of("train", "loss", "training"), of("eval", "loss", "held out")], kept=kept),
         Plot("Reward", "Mean reward of the sampled answers, in the reward’s own unit.",
-             [of("train", "reward", "training"), of("eval", "reward", "held out")],
+             [of("train", "reward", "training"), of("eval", "reward", "held out"),
+              of("train", "objective/scores", "training"), of("eval", "objective/scores", "held out")],
              marks=marks("over_optimised"), kept=kept),
         Plot("Held-out judge", "Score of a judge that teaches nothing, on the watched prompts.",
              [of("watch", "held_out", "score")], marks=marks("over_optimised"), kept=kept),
@@ -171,7 +172,7 @@ def _plots(report: TrainingReport, lines: Sequence[Line]) -> list[Plot]:
               of("watch", "distinct_2", "distinct-2")], marks=marks("repetition", "refusals"), kept=kept),
         Plot("Formatting", "List items, headers, bold runs and code blocks for 100 words.",
              [of("watch", "formatting", "marks")], kept=kept),
-        Plot("Reward and length", "Correlation of the two within a prompt.",
+        Plot("Reward and length", "Correlation of the two; above the level longer is simply better.",
              [of("watch", "reward_length_correlation", "held out"),
               of("train", "reward_length_correlation", "training")],
              (0.5, "alarm"), marks("reward_follows_length"), kept),
@@ -191,6 +192,8 @@ def _points(lines: Sequence[Line], split: str, name: str) -> list[Point]:
 
 _NUMBERS = {
     ("eval", "loss"): "loss",
+    ("eval", "reward"): "reward",
+    ("eval", "objective/scores"): "reward",
     ("eval", "rewards/accuracies"): "pairs ranked right",
     ("eval", "accuracy"): "pairs ranked right",
     ("eval", "rewards/margins"): "reward margin",
