@@ -108,6 +108,7 @@ def _ppo(home: Path, *, lora: bool, score: Score) -> None:
         max_new_tokens=NEW_TOKENS,
         max_length=128,
         max_steps=2,
+        watch_prompts=0,
     )
 
     def stop(numbers: dict[str, float]) -> None:
