@@ -11,7 +11,7 @@ from pipelines.console import Console
 from pipelines.generate_config import RUN_OPTIONS
 from pipelines.judging import check_judging, judging_files, make_judge, roles_of, served_judges
 from pipelines.rewarding import Gated, JudgeReward
-from pipelines.rewards_config import JUDGE, REWARD_MODEL, RewardsConfig
+from pipelines.rewards_config import JUDGE, REWARD_MODEL, RewardsConfig, check_group
 from pipelines.roles import Roles
 from pipelines.training import in_thread
 from pipelines.watch_judge import watching
@@ -77,7 +77,7 @@ def _in_order(train: Callable[..., Path]) -> Callable[..., Path]:
 def check(config: StageConfig, rewards: RewardsConfig) -> None:
     """What can be wrong, before a model is started. Raises UsageError and its kinds."""
     check_judging(rewards)
-    rewards.check_group(getattr(config, "group_size", 1))
+    check_group(rewards, getattr(config, "group_size", 1))
     loading.check_machine(config)
     folder.check_place(config)
     folder.check_free(config)

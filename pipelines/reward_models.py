@@ -21,12 +21,12 @@ from pydantic import Field
 
 from judges.intervals import Array
 from pipelines.reward_quality import Rewarded, quality
-from prefgen.errors import GateError
+from prefgen.errors import GateError, UsageError
 from prefgen.files import write_json
 from prefgen.messages import Messages, user
 from prefgen.models import open_reward_model
 from prefgen.models.ensemble import FILE, Ensemble, EnsembleUse, Member
-from trainers import folder, loading
+from trainers import folder, loading, processes
 from trainers.fingerprint import hash_files
 from trainers.monitor import OnLog
 from trainers.prepare import prepare
@@ -78,10 +78,12 @@ def _said(prompt: Text, completion: Text) -> Said:
 def train_reward_models(config: RewardModelConfig, on_log: OnLog | None = None) -> Path:
     """Trains and measures; returns `config.out`. Raises as `train_reward`."""
     plain = RewardConfig.model_validate(config.model_dump(exclude={"members"}, exclude_unset=True))
+    if config.members > 1 and config.accelerate is not None:
+        raise UsageError("--members trains one model after the other in one process: leave --accelerate out")
     if config.members > 1:
         return _train_ensemble(config, plain, on_log)
     out = train_reward(plain, on_log)
-    if not (out / REPORT).is_file():
+    if processes.is_main() and not (out / REPORT).is_file():
         pairs, _ = held_out_pairs(plain)
         write_json(out / REPORT, quality(pairs.rewarded(_rewards(out, pairs.said))))
     return out
@@ -197,6 +199,9 @@ def _report(beginning: folder.Beginning, outs: Sequence[Path], seconds: float) -
             "inputs": beginning.inputs,
             "warnings": warnings,
             "steps": sum(report.steps for report in reports),
+            # What the members say of held-out pairs is no word on all of them: see heldout.json.
+            "first_eval": None,
+            "last_eval": None,
             "stopped_early": any(report.stopped_early for report in reports),
             "reload": max((report.reload for report in reports), key=lambda check: check.max_difference),
             "seconds": round(seconds, 2),

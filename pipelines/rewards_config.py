@@ -72,8 +72,7 @@ class RewardsConfig(JudgingConfig):
 
     @property
     def compares(self) -> bool:
-        """Whether the judge only says which of the responses to one prompt is better."""
-        return bool(self.judge) and self.judging in ("pairwise", "listwise")
+        return compares(self)
 
     @model_validator(mode="after")
     def _some_reward(self) -> Self:
@@ -84,14 +83,18 @@ class RewardsConfig(JudgingConfig):
         _ = self.weights
         return self
 
-    def check_group(self, size: int) -> None:
-        """`size`: responses to one prompt. Raises UsageError where the judge cannot judge so many."""
-        if self.compares and size < 2:
-            raise UsageError(
-                f"--judging {self.judging} compares responses to one prompt, and this stage samples one: use "
-                "--judging pointwise or score, or a reward model"
-            )
-        if self.judge and self.judging == "listwise" and size > MOST:
-            raise UsageError(
-                f"--judging listwise ranks at most {MOST} responses: lower --group-size from {size}"
-            )
+
+def compares(config: JudgingConfig) -> bool:
+    """Whether the judge only says which of the responses to one prompt is better."""
+    return bool(config.judge) and config.judging in ("pairwise", "listwise")
+
+
+def check_group(config: JudgingConfig, size: int) -> None:
+    """`size`: responses to one prompt. Raises UsageError where the judge cannot judge so many."""
+    if compares(config) and size < 2:
+        raise UsageError(
+            f"--judging {config.judging} compares responses to one prompt, and this stage samples one: use "
+            "--judging pointwise or score, or a reward model"
+        )
+    if config.judge and config.judging == "listwise" and size > MOST:
+        raise UsageError(f"--judging listwise ranks at most {MOST} responses: lower --group-size from {size}")

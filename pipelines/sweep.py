@@ -18,6 +18,7 @@ from typing import Any
 from pipelines.console import Console
 from pipelines.evaluation.annotate import compare
 from pipelines.evaluation.numbers import evaluation
+from pipelines.generate_config import RUN_OPTIONS
 from pipelines.judging import check_judging, make_judge, roles_of
 from pipelines.sweep_config import SweepConfig
 from pipelines.training import in_thread
@@ -60,8 +61,11 @@ async def sweep(config: SweepConfig, console: Console) -> dict[str, Any]:
     not be trusted.
     """
     rows = look_over(config)
+    asked = config.model_dump(mode="json", exclude={"resume", "overwrite", *RUN_OPTIONS})
     if config.resume and (config.out / RESULT).is_file():
-        return dict(json.loads((config.out / RESULT).read_text("utf-8")))
+        found: dict[str, Any] = json.loads((config.out / RESULT).read_text("utf-8"))
+        if found["config"] == asked:
+            return found
     (config.out / RESULT).unlink(missing_ok=True)
     folders: list[Path] = []
     for beta in config.betas:
@@ -77,6 +81,7 @@ async def sweep(config: SweepConfig, console: Console) -> dict[str, Any]:
         "kl_estimator": ESTIMATOR,
         "judge": ", ".join(config.judges) or None,
         "note": None if config.judges else NO_JUDGE,
+        "config": asked,
         "betas": [_entry(config, item, found) for item, found in zip(answered, won, strict=True)],
     }
     write_json(config.out / RESULT, result)

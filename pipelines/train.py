@@ -14,6 +14,7 @@ from pipelines.reward_models import held_out_pairs
 from pipelines.serving import check_served
 from pipelines.training_report.page import write_training_report
 from pipelines.watch_judge import train_watched
+from trainers import processes
 from trainers.alarms import TEXTS
 from trainers.config import StageConfig
 from trainers.report import TrainingReport, read_report
@@ -69,6 +70,8 @@ def train_stage(
     else:
         folder = asyncio.run(train_watched(run, config, console, show))
     report = read_report(folder)
+    if not processes.is_main():
+        return report.model_dump(mode="json"), ""
     write_training_report(folder)
     for warning in report.warnings:
         console.warn(warning)
@@ -123,7 +126,7 @@ def _summary(report: TrainingReport, folder: Path) -> str:
         shared = [
             name
             for name in ("loss", "reward", "objective/scores", "rewards/accuracies", "accuracy")
-            if name in before and name in after
+            if name in before and name in after and (name, report.stage) != ("loss", "grpo")
         ]
         told = (f"{name} {before[name]:.4g} → {after[name]:.4g}" for name in shared)
         lines.append(f"on held-out rows: {'; '.join(told)}")
@@ -131,7 +134,10 @@ def _summary(report: TrainingReport, folder: Path) -> str:
         lines.append("stopped early: the loss on held-out rows no longer fell; the best model was kept")
     lines += [f"alarm at step {alarm.step}: {alarm.seen}" for alarm in report.alarms]
     if report.stopped_by_alarm is not None:
-        lines.append(f"stopped by the alarm; the model of step {report.kept_step} was kept")
+        kept = "no earlier checkpoint was left, so the last model was kept"
+        if report.kept_step != report.steps:
+            kept = f"the model of step {report.kept_step} was kept"
+        lines.append(f"stopped by the alarm; {kept}")
     lines.append(
         f"written to {folder}, with report.html; loaded again, its outputs differ by at most "
         f"{report.reload.max_difference:.2g}"

@@ -38,4 +38,6 @@ async def in_thread(
         stop.set()
         # The loop goes on until then: the stage may be waiting for a judge.
         await asyncio.wait([training])
+        if not training.cancelled():
+            training.exception()  # Marks it as seen.
         raise

@@ -33,7 +33,8 @@ _GOOD = {
 }
 _BAD = {"-1", "false", "no", "n", "down", "thumbsdown", "dislike", "disliked", "bad", "negative"}
 _BAD |= {"undesirable", "👎"}
-_NEUTRAL = {"neutral", "none", "null", "nan"}
+_ABSENT = {"", "none", "null", "nan"}
+_NEUTRAL = {"neutral"}
 _JOINT = re.compile(r"(?<=\w)[-_ ](?=\w)")
 _SKIN_TONES = dict.fromkeys(range(0x1F3FB, 0x1F400)) | {0xFE0F: None}
 
@@ -123,15 +124,15 @@ def opinion(values: Mapping[str, Json], reading: Reading) -> bool | None:
 
 
 def _missing(value: Json) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or value != value
+    return value is None or (isinstance(value, str) and value.strip().lower() in _ABSENT) or value != value
 
 
 def _thumb(column: str, value: Json, zero: Zero) -> bool | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     word = str(value).strip().lower().translate(_SKIN_TONES) if isinstance(value, bool | int | str) else ""
-    word = _JOINT.sub("", word)
-    if word.removesuffix(".0") == "0":
+    word = _JOINT.sub("", word).removesuffix(".0")
+    if word == "0":
         return None if zero == "neutral" else False
     if word in _NEUTRAL:
         return None

@@ -13,10 +13,12 @@ training.json     last
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
@@ -35,6 +37,7 @@ FREE_TO_CHANGE = frozenset(
         "accelerate_arg",
         "reference_cache",
         "allow_base_model",
+        "max_failure_share",
     }
 )
 """Options that do not change the model that comes out."""
@@ -74,7 +77,8 @@ def check_free(config: StageConfig, beginning: Beginning | None = None) -> None:
 
     Nothing is written or deleted. `beginning`: for a resumed run to be compared with; None: it is not.
     """
-    out = config.out
+    # A path through a folder that is not there yet may lead to one that is.
+    out = config.out.resolve()
     if out.exists() and not out.is_dir():
         raise RunDirectoryError(f"{out} is a file; choose another --out")
     if not out.exists() or not any(out.iterdir()):
@@ -112,12 +116,27 @@ def _changes(before: Mapping[str, JsonValue], now: Mapping[str, JsonValue]) -> l
     ]
 
 
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Makes `out` and keeps other trainings from it. Raises RunDirectoryError where one is at work there."""
+    out.mkdir(parents=True, exist_ok=True)
+    # The folder itself is locked, since a file of ours in it would be part of the model.
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise RunDirectoryError(f"{out} is being trained into by another process") from error
+    finally:
+        os.close(handle)
+
+
 def begin(config: StageConfig, beginning: Beginning) -> Path | None:
     """Makes the folder and writes `stage.json`; returns the checkpoint to go on from, None to start."""
     out = config.out
-    if config.overwrite and out.exists():
-        shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
+    for earlier in out.iterdir() if config.overwrite else ():
+        shutil.rmtree(earlier) if earlier.is_dir() else earlier.unlink()
     checkpoint = last_checkpoint(out / "checkpoints", beginning.processes) if config.resume else None
     write_json(out / "stage.json", beginning)
     return checkpoint

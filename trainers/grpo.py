@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 
 from prefgen.errors import UsageError
 from prefgen.messages import Json, parse_messages
+from trainers import processes
 from trainers.config import StageConfig
 from trainers.loading import end_tokens
 from trainers.monitor import Line, OnLog
@@ -194,7 +195,10 @@ def interval(steps: float, total: int, num_iterations: int) -> int:
 def _build(config: GRPOConfig, rewards: Sequence[Reward], setup: Setup) -> tuple[Trainer, dict[str, Json]]:
     import trl
 
-    prompts = len(setup.train)
+    # Each process samples for prompts of its own.
+    prompts = len(setup.train) // processes.count()
+    if not prompts:
+        raise UsageError(f"{len(setup.train)} prompts are fewer than the {processes.count()} processes")
     batch = fit_batch(config.batch_size, config.gradient_accumulation, config.group_size, prompts)
     setup.notes.extend(_notes(config, batch, prompts))
     arguments = trl.GRPOConfig(**_arguments(config, batch, setup))
@@ -208,8 +212,8 @@ def _build(config: GRPOConfig, rewards: Sequence[Reward], setup: Setup) -> tuple
         trainer.ref_model.requires_grad_(False)
     return trainer, {
         "group_size": config.group_size,
-        "groups_per_step": batch.groups,
-        "responses_per_step": batch.groups * config.group_size,
+        "groups_per_step": batch.groups * processes.count(),
+        "responses_per_step": batch.groups * config.group_size * processes.count(),
         "forward_batch": batch.forward,
         "gradient_accumulation": batch.passes,
         "rollouts": config.rollouts,
@@ -236,7 +240,7 @@ def _notes(config: GRPOConfig, batch: Batch, prompts: int) -> list[str]:
 def _arguments(config: GRPOConfig, batch: Batch, setup: Setup) -> dict[str, object]:
     """For TRL's config: one sampling a step (or `num_iterations` steps), whole groups in each."""
     total = config.max_steps or math.ceil(
-        config.epochs * (len(setup.train) // batch.groups) * config.num_iterations
+        config.epochs * (len(setup.train) // (batch.groups * processes.count())) * config.num_iterations
     )
     arguments = setup.arguments | {
         "per_device_train_batch_size": batch.forward,

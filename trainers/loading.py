@@ -16,6 +16,7 @@ from trainers.trackers import check_trackers
 if TYPE_CHECKING:
     from peft import LoraConfig
     from torch import Tensor
+    from torch.nn import Module
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Head = Literal["language", "reward"]
@@ -176,6 +177,17 @@ def load_weights(
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
     model.load_state_dict({name: weights[name] for name in trained}, strict=False)
     return model
+
+
+def disable_dropout(model: Module) -> None:
+    """A token's probability must not be another one in training than under the reference or in a rollout."""
+    import torch
+
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+        if isinstance(dropout := getattr(part, "attention_dropout", None), float) and dropout:
+            part.attention_dropout = 0.0
 
 
 def _four_bits() -> object:

@@ -59,6 +59,7 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         self.group_by_length, self.score_prompt = group_by_length, score_prompt
         self.share_prompt = share_prompt
         self.layout = ""
+        self._sums: dict[tuple[str, str], tuple[float, float]] = {}
         self.reference_counts = {"cached": 0, "computed": 0}
         # Told so, TRL keeps no reference model and calls `_precompute_ref_logps` before training.
         args.precompute_ref_log_probs = True
@@ -170,7 +171,10 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         rows.append(torch.stack([n_tokens.float(), n_tokens.float()]))
         totals, counts = self.accelerator.reduce(torch.stack(rows), reduction="sum").T.tolist()
         for name, total, count in zip(means, totals[:-1], counts[:-1], strict=True):
-            self._metrics[mode][name].append(total / count if count else 0.0)
+            # TRL takes the mean over batches, in which the rows of a smaller last batch would count more.
+            before = self._sums[mode, name] if self._metrics[mode][name] else (0.0, 0.0)
+            self._sums[mode, name] = total, count = before[0] + total, before[1] + count
+            self._metrics[mode][name] = [total / count if count else 0.0]
         if mode == "train":
             self._total_train_tokens += int(totals[-1])
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]

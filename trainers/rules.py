@@ -19,7 +19,7 @@ Rule: TypeAlias = Callable[[str, Mapping[str, Json]], float]
 
 _BOXED = re.compile(r"\\boxed\s*\{")
 _MARKED = re.compile(r"(?:\banswer\s*(?:is)?\s*:|####)[ \t*]*(\S[^\n]*)", re.IGNORECASE)
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
+_NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
 

@@ -9,6 +9,7 @@ import copy
 import gc
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,26 +77,27 @@ def run_stage(
         prepared.warnings.extend(_warnings(config, stage, start, prepared))
         # All have looked at the folder before the main one writes into it.
         processes.wait()
-        checkpoint = processes.from_main(lambda: folder.begin(config, beginning))
-        monitor = Monitor(
-            config.out / "metrics.jsonl",
-            stage.first_loss,
-            on_log,
-            stop_on_alarm=config.on_alarm == "stop",
-            kl_target=config.watch_kl,
-            every=config.evaluation_interval,
-            writes=processes.is_main(),
-        )
-        # Without a checkpoint all begins anew, the evaluation before the first step too.
-        monitor.rewind(folder.step_of(checkpoint) if checkpoint else -1)
-        setup = _set_up(config, stage, prepared, start, monitor, beginning, checkpoint is not None)
-        del start
-        outcome = _train(config, stage, prepared, setup, monitor, checkpoint, held_out)
-        if processes.is_main():
-            report = _finish(config, stage, beginning, prepared, monitor, outcome)
-            report.seconds = round(time.monotonic() - started, 2)
-            folder.write_json(config.out / "training.json", report)
-        processes.wait()
+        with folder.held(config.out) if processes.is_main() else nullcontext():
+            checkpoint = processes.from_main(lambda: folder.begin(config, beginning))
+            monitor = Monitor(
+                config.out / "metrics.jsonl",
+                stage.first_loss,
+                on_log,
+                stop_on_alarm=config.on_alarm == "stop",
+                kl_target=config.watch_kl,
+                every=config.evaluation_interval,
+                writes=processes.is_main(),
+            )
+            # Without a checkpoint all begins anew, the evaluation before the first step too.
+            monitor.rewind(folder.step_of(checkpoint) if checkpoint else -1)
+            setup = _set_up(config, stage, prepared, start, monitor, beginning, checkpoint is not None)
+            del start
+            outcome = _train(config, stage, prepared, setup, monitor, checkpoint, held_out)
+            if processes.is_main():
+                report = _finish(config, stage, beginning, prepared, monitor, outcome)
+                report.seconds = round(time.monotonic() - started, 2)
+                folder.write_json(config.out / "training.json", report)
+            processes.wait()
     return config.out
 
 
@@ -131,7 +133,11 @@ def _load_start(config: StageConfig, stage: Stage) -> PreTrainedModel:
 
     # A new reward head is random, so the seed stands before the model.
     set_seed(config.seed)
-    return loading.load_model(config.model, stage.head, config.load_dtype, config.qlora)
+    model = loading.load_model(config.model, stage.head, config.load_dtype, config.qlora)
+    if stage.name != "sft":
+        # TRL's own switch reaches the modules, and not the rate that attention layers hand to a function.
+        loading.disable_dropout(model)
+    return model
 
 
 def _warnings(config: StageConfig, stage: Stage, start: PreTrainedModel, prepared: Prepared) -> list[str]:
@@ -145,6 +151,12 @@ def _warnings(config: StageConfig, stage: Stage, start: PreTrainedModel, prepare
     ]
     if config.watch_prompts and not prepared.eval.rows:
         notes.append("there are no held-out rows, so the prompts that are watched are trained on as well")
+    there = len({row.prompt_hash for row in prepared.eval.rows or rows})
+    if there < config.watch_prompts and stage.head == "language":
+        notes.append(
+            f"only {there} prompts are watched, not {config.watch_prompts}: alarms are late or never come; "
+            "hold out more with --eval-share or --eval-data"
+        )
     return [note for note in notes if note]
 
 
@@ -174,6 +186,8 @@ def _train(
     # Of weights in shares no process sees the whole.
     frozen = hash_frozen(guarded) if guarded and not processes.sharded() else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if not trainer.state.global_step:
+        raise GateError("no step was taken: there are fewer rows than one step needs; lower --batch-size")
     kept = _kept_step(trainer, config, monitor)
     if setup.eval is not None:
         monitor.final = True
@@ -184,7 +198,8 @@ def _train(
     state = trainer.state
     settings |= {"learning_rate": config.rate, "max_length": prepared.max_length, **_precision(config)}
     settings |= {"processes": processes.count(), "sharded": processes.sharded()}
-    early = state.global_step < state.max_steps and monitor.stopped_by is None
+    early = config.early_stopping_patience > 0 and state.global_step < state.max_steps
+    early = early and monitor.stopped_by is None
     outcome = Outcome(model, state.global_step, early, kept, frozen, settings)
     del trainer, setup, reference, guarded
     gc.collect()

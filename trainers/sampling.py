@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 Ids: TypeAlias = tuple[int, ...]
-AT_ONCE = 8
-"""Sequences in one forward pass: the distributions of two models over all their tokens are held together."""
+AT_ONCE, MOST_NUMBERS = 8, 2**26
+"""Sequences in one pass, and numbers in their distributions: those of two models are held together."""
 
 
 @contextmanager
@@ -54,23 +54,32 @@ def sample(
     import torch
     from transformers import GenerationConfig
 
-    # What is left out here would come from the model's own generation_config.
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=True,
         temperature=1.0,
         top_k=0,
         top_p=1.0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
         use_cache=True,
         pad_token_id=pad,
         eos_token_id=sorted(ends),
     )
     ids, mask = _pad_left(prompts, pad, model.device)
-    with torch.no_grad():
+    with torch.no_grad(), only_settings(model, config):
         written = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
     return [_to_end(row, ends) for row in written[:, ids.shape[1] :].tolist()]
+
+
+@contextmanager
+def only_settings(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """`generate` fills what is not set from the model's own settings, such as a repetition penalty."""
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    before = inner.generation_config
+    inner.generation_config = config
+    try:
+        yield
+    finally:
+        inner.generation_config = before
 
 
 def _to_end(ids: Sequence[int], ends: Collection[int]) -> Ids:
@@ -103,8 +112,10 @@ def think(
     less variance than the log-ratio of the sampled tokens (Amini et al. 2025, arXiv 2504.10637).
     """
     found: list[Thoughts] = []
-    for start in range(0, len(prompts), AT_ONCE):
-        batch = slice(start, start + AT_ONCE)
+    numbers = max(map(len, answers)) * model.config.get_text_config().vocab_size
+    step = min(AT_ONCE, max(1, MOST_NUMBERS // numbers))
+    for start in range(0, len(prompts), step):
+        batch = slice(start, start + step)
         found += _think(model, prompts[batch], answers[batch], pad, frozen)
     return found
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipelines.generate_config import RUN_OPTIONS, CallConfig, GenerateConfig, JudgingConfig
 from pipelines.revise_config import ReviseConfig
+from pipelines.rewards_config import check_group
 from pipelines.rlaif.stages import STAGES, LoopStage, names
 from prefgen.errors import InputError, UsageError
 from prefgen.yamlfile import line_of, read_yaml, validation_message
@@ -26,7 +27,10 @@ from trainers.sft import SFTConfig
 C = TypeVar("C", bound=BaseModel)
 _MODELS = ("policy", "judge", "reward_model", "critic")
 _CALLS = tuple(CallConfig.model_fields)
-_LOOP_SETS = ("model", "data", "out", "eval_data", "resume", "overwrite", "merge")
+_LOOP_SETS = (
+    *("model", "data", "out", "eval_data", "resume", "overwrite", "merge", "accelerate", "accelerate_arg"),
+    *("watch_judge", "watch_reward_model"),
+)
 RUN_KEYS = (
     *("rounds", "keep", "free_memory", "stop.*", "human_check.min_agreement"),
     *(f"generate.{name}" for name in RUN_OPTIONS),
@@ -202,7 +206,7 @@ def read_config(path: Path, out: Path | None) -> LoopConfig:
     revise = _revise(path, file, home, generate) if file.recipe == "constitutional" else None
     _check_stage_options(path, "sft", SFTConfig, file.sft)
     _check_stage_options(path, "reward_training", RewardConfig, file.reward_training)
-    _check_together(path, file, train)
+    _check_together(path, file, generate, train)
     return LoopConfig(path, place, file, generate, train, evaluate, revise)
 
 
@@ -256,7 +260,13 @@ def _check_stage_options(path: Path, block: str, kind: type[StageConfig], option
         raise InputError(path, f"{block}: {error}", line=line_of(path, (block,))) from error
 
 
-def _check_together(path: Path, file: LoopFile, train: Training) -> None:
+def _check_together(path: Path, file: LoopFile, generate: GenerateConfig, train: Training) -> None:
+    _check_labels(path, file, generate, train)
+    if train.reward == "judge":
+        try:
+            check_group(generate, train.options.get("group_size", 8) if train.name == "grpo" else 1)
+        except UsageError as error:
+            raise _wrong(path, ("train", "reward"), str(error), train.reward) from error
     if file.given_pairs is not None and train.stage.online and train.reward != "trained":
         raise _wrong(
             path,
@@ -266,6 +276,22 @@ def _check_together(path: Path, file: LoopFile, train: Training) -> None:
         )
     if file.reward_training and train.reward != "trained":
         raise _wrong(path, ("reward_training",), "goes with an online stage and reward: trained")
+
+
+def _check_labels(path: Path, file: LoopFile, generate: GenerateConfig, train: Training) -> None:
+    """What a stage wants to know of its pairs has to be known of all of them."""
+    given, loss = file.given_pairs is not None, train.options.get("loss")
+    if given and (loss == "soft" or train.options.get("weight_by_confidence")):
+        raise _wrong(path, ("given_pairs",), "given pairs have no confidence, which this training reads")
+    if given and file.reward_training.get("use_margin"):
+        raise _wrong(
+            path, ("given_pairs",), "given pairs have no margin, which reward_training.use_margin reads"
+        )
+    unknown = train.options.get("noise_rate") is None and (given or generate.calibration is None)
+    if loss in ("robust", "conservative") and unknown:
+        raise _wrong(
+            path, ("train", "loss"), "the share of wrong labels is not known: add train.noise_rate", loss
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- parsing

@@ -181,6 +181,8 @@ async def _fit(loop: Loop, place: RoundPlace, before: str) -> None:
     config = training.config(folder_of(before), data, place.model, held_out)
     with console.step(f"round {place.number}: training {training.name}"):
         await in_thread(training.stage.train, config, **options)
+    for reward in options.get("rewards", ()):
+        reward.score.check()
     if training.reward == "trained":
         # The next round has another; one that lies elsewhere stays.
         await loop.roles.close(local_spec(before, weights_in(place.folder / "reward")), reward=True)

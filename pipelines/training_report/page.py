@@ -140,7 +140,7 @@ def _plots(report: TrainingReport, lines: Sequence[Line]) -> list[Plot]:
     kl_level = (float(target), "target") if isinstance(target, int | float) else None
     kept = None if report.kept_step in (None, report.steps) else float(report.kept_step or 0)
     return [
-        Plot("Loss", "Lower is better; held-out rows teach nothing.",
+        Plot("Loss", "Lower is better, but of grpo and ppo it says little; held-out rows teach nothing.",
              [of("train", "loss", "training"), of("eval", "loss", "held out")], kept=kept),
         Plot("Reward", "Mean reward of the sampled answers, in the reward’s own unit.",
              [of("train", "reward", "training"), of("eval", "reward", "held out"),

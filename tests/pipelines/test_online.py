@@ -13,7 +13,7 @@ from running import Ran, Runner
 from tiny_models import make_causal_lm
 
 from pipelines.options import build
-from pipelines.rewards_config import RewardsConfig
+from pipelines.rewards_config import RewardsConfig, check_group
 from prefgen.errors import UsageError
 from trainers.grpo import GRPOConfig
 
@@ -136,10 +136,10 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 
 def test_a_stage_with_one_response_a_prompt_takes_no_comparing_judge() -> None:
     compares = RewardsConfig(judge=("scripted/judge",), judging="pairwise")
-    compares.check_group(8)
+    check_group(compares, 8)
     with pytest.raises(UsageError, match="this stage samples one"):
-        compares.check_group(1)
-    RewardsConfig(judge=("scripted/judge",)).check_group(1)
+        check_group(compares, 1)
+    check_group(RewardsConfig(judge=("scripted/judge",)), 1)
 
 
 def test_the_second_rule_of_a_kind_has_a_name_of_its_own() -> None:

@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from trainers.loading import disable_dropout
 from trainers.ppo import objective
 from trainers.ppo.config import PPOConfig
 from trainers.ppo.experience import Experience, Measured
 from trainers.ppo.kl import too_far
-from trainers.ppo.networks import Networks, checkpoint_activations, disable_dropout
+from trainers.ppo.networks import Networks, checkpoint_activations
 from trainers.ppo.rollout import Rollouts
 from trainers.ppo.schedule import chunks
 
@@ -30,7 +31,8 @@ class Learner:
         import torch
 
         self._config, self._networks, self._accelerator = config, networks, accelerator
-        disable_dropout(networks.modules())
+        for module in networks.modules():
+            disable_dropout(module)
         if config.gradient_checkpointing:
             checkpoint_activations(networks)
         self._set_training(False)

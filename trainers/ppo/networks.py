@@ -8,7 +8,7 @@ whose scale is that of the reward squared, would move the policy too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -231,18 +231,6 @@ def restore_weights(networks: Networks, saved: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, weight in trained_weights(networks).items():
             weight.copy_(saved[name])
-
-
-def disable_dropout(modules: Iterable[Module]) -> None:
-    """A token's probability must not be another one in training than it was in the rollout."""
-    import torch
-
-    for module in modules:
-        for part in module.modules():
-            if isinstance(part, torch.nn.Dropout):
-                part.p = 0.0
-            if isinstance(dropout := getattr(part, "attention_dropout", None), float) and dropout:
-                part.attention_dropout = 0.0
 
 
 def checkpoint_activations(networks: Networks) -> None:

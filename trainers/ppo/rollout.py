@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from prefgen.errors import UsageError
-from trainers.loading import load_config
+from trainers.loading import load_config, longest_context
 from trainers.ppo.config import PPOConfig
 from trainers.ppo.networks import Networks
 from trainers.ppo.schedule import chunks
+from trainers.sampling import only_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,7 +160,8 @@ class TransformersSampler:
         import torch
 
         self._networks.use_policy()
-        with torch.random.fork_rng(), torch.no_grad(), self._autocast(), self._only_ours():
+        own = only_settings(self._networks.policy, self._generation)
+        with torch.random.fork_rng(), torch.no_grad(), self._autocast(), own:
             torch.manual_seed(seed)
             return [ids for some in chunks(prompts, self._at_once) for ids in self._write(some)]
 
@@ -175,18 +177,6 @@ class TransformersSampler:
             generation_config=self._generation,
         )
         return [list(row) for row in written[:, width:].tolist()]
-
-    @contextmanager
-    def _only_ours(self) -> Iterator[None]:
-        """`generate` fills what is not set from the model's own settings, such as a repetition penalty."""
-        policy = self._networks.policy
-        model = policy.get_base_model() if hasattr(policy, "peft_config") else policy
-        before = model.generation_config
-        model.generation_config = self._generation
-        try:
-            yield
-        finally:
-            model.generation_config = before
 
 
 class VLLMSampler:
@@ -220,7 +210,7 @@ class VLLMSampler:
         self._engine = vllm.LLM(
             model=config.model,
             dtype="bfloat16" if cuda else config.load_dtype,
-            max_model_len=config.max_length,
+            max_model_len=min(config.max_length, longest_context(config.model) or config.max_length),
             generation_config="vllm",
             seed=config.seed,
             **machine,

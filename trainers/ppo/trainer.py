@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
 STATE_FILE = "training_state.pt"
+ENOUGH = 50
+"""Samples from which on the share of those without a score is held against its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class PPOTrainer:
         self._kl = KLController(config.kl_coef, config.kl_target, config.kl_horizon)
         self._tally = Tally()
         self._unlogged: list[dict[str, float]] = []
+        self._over = False
         self._control = TrainerControl()
         self._callbacks = CallbackHandler(
             [DefaultFlowCallback, *get_reporting_integration_callbacks(args.report_to), *callbacks],
@@ -126,6 +129,7 @@ class PPOTrainer:
             self._after_step()
         self._tell("on_train_end")
         self._log({"train_runtime": time.monotonic() - started, **asdict(self._tally)})
+        self._over = True
         self._networks.save_value(self._config.out / "value")
         self._networks.use_policy()
 
@@ -187,11 +191,12 @@ class PPOTrainer:
 
     def _check_failures(self) -> None:
         share = self._tally.unscored / self._tally.samples
-        if share > self._config.max_failure_share:
+        enough = self._tally.samples >= ENOUGH or self.state.global_step + 1 == self.state.max_steps
+        if enough and share > self._config.max_failure_share:
             raise GateError(
                 f"{self._tally.unscored} of {self._tally.samples} samples ({share:.0%}) have no score, above "
                 f"--max-failure-share {self._config.max_failure_share}; those that have one may be a biased "
-                "choice: see why the reward fails, then go on with --resume"
+                "choice: see why the reward fails, then go on with --resume, or with a higher share"
             )
 
     def _write(self, tasks: Sequence[Task], seed: int) -> tuple[Rollouts, list[Sample]]:
@@ -242,6 +247,10 @@ class PPOTrainer:
         folder = Path(resume_from_checkpoint)
         saved = torch.load(folder / STATE_FILE, map_location=self.accelerator.device, weights_only=True)
         restore_weights(self._networks, saved["weights"])
+        if self._over:
+            # An alarm ended the run, and what is kept is an earlier policy with its value function.
+            self._networks.save_value(self._config.out / "value")
+            return
         self._learner.optimizer.load_state_dict(saved["optimizer"])
         self._kl.coefficient = saved["kl_coef"]
         self._tally = Tally(**saved["tally"])

@@ -11,13 +11,13 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM
 
+from trainers.loading import disable_dropout
 from trainers.ppo.networks import (
     HEAD_FILE,
     Networks,
     SeparateModels,
     SharedBackbone,
     checkpoint_activations,
-    disable_dropout,
     restore_weights,
     trained_weights,
 )
@@ -189,7 +189,8 @@ def test_dropout_is_off_in_training_mode_too(model: Path) -> None:
     part = torch.nn.Sequential(torch.nn.Dropout(0.5))
     for layer in networks.policy.model.layers:
         layer.self_attn.attention_dropout = 0.5
-    disable_dropout([part, *networks.modules()])
+    for module in (part, *networks.modules()):
+        disable_dropout(module)
     for module in (part, *networks.modules()):
         module.train()
     assert torch.equal(part(torch.ones(50)), torch.ones(50))

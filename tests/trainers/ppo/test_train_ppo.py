@@ -216,7 +216,7 @@ def test_a_batch_without_any_score_is_skipped(talker: Path, prompts: Path, tmp_p
 
 
 def test_a_reward_that_always_fails_stops_the_run(talker: Path, prompts: Path, tmp_path: Path) -> None:
-    with pytest.raises(GateError, match=r"16 of 16 samples \(100%\) have no score.*--resume"):
+    with pytest.raises(GateError, match=r"48 of 48 samples \(100%\) have no score.*--resume"):
         run(talker, prompts, tmp_path / "out", lambda samples: [None] * len(samples), eval_share=0)
     assert not (tmp_path / "out" / "training.json").exists()
 
