@@ -49,7 +49,9 @@ def test_thumbs_up(value: Json) -> None:
     assert opinion({"thumbs": value}, Reading()) is True
 
 
-@pytest.mark.parametrize("value", [False, -1, -1.0, "-1", "false", "down", "thumbs-down", "👎", "No", "0", 0])
+@pytest.mark.parametrize(
+    "value", [False, -1, -1.0, "-1", "-1.0", "false", "down", "thumbs-down", "👎", "No", "0", 0]
+)
 def test_thumbs_down(value: Json) -> None:
     assert opinion({"label": value}, Reading()) is False
 
@@ -57,6 +59,10 @@ def test_thumbs_down(value: Json) -> None:
 @pytest.mark.parametrize("value", [None, "", " ", "null", "neutral", float("nan"), 0, "0", 0.0, "0.0"])
 def test_no_thumb(value: Json) -> None:
     assert opinion({"thumbs": value}, Reading(zero="neutral")) is None
+
+
+def test_an_absent_opinion_hides_no_other() -> None:
+    assert opinion({"label": "nan", "thumbs": "1.0"}, Reading()) is True
 
 
 @pytest.mark.parametrize("value", [2, "maybe", "up/down", [], {}, 0.5])

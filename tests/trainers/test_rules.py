@@ -25,6 +25,8 @@ def score(rule: str, completion: str, **columns: object) -> float | None:
         ("3 * 4 = 12\n#### 12", "12"),
         ("There are 3 boxes of 4, so 1,200 in all", "1,200"),
         ("It costs -$3.50", "-$3.50"),
+        ("10-4", "4"),
+        ("from 2010-2012", "2012"),
         ("Paris", "Paris"),
         ("an unclosed \\boxed{7", "7"),
     ],
@@ -46,6 +48,7 @@ def test_the_final_answer(text: str, answer: str) -> None:
         ("New  York", "new york", True),
         ("5 km", "5", False),
         ("1/0", "1/0", True),
+        ("1,2", "12", False),
         ("", "", False),
     ],
 )

@@ -151,6 +151,31 @@ def test_a_reward_model_gets_a_padding_token(data: dict[str, Path], tmp_path: Pa
     assert "<|pad|> is used and saved" in read_report(out).warnings[0]
 
 
+def test_held_out_numbers_are_means_over_rows(model: Path, tmp_path: Path) -> None:
+    """Five held-out pairs, three of them the right way round, in batches of four and one."""
+    right, wrong = (
+        pairs(40)[35:38],
+        [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in pairs(40)[38:]],
+    )
+    held_out = write_jsonl(tmp_path / "held_out.jsonl", [*wrong, *right])
+    data = write_jsonl(tmp_path / "rows.jsonl", pairs(35))
+    options = {"eval_data": held_out, "max_steps": 20, "eval_steps": 20, "learning_rate": 3e-3}
+    report = read_report(train("dpo", model, data, tmp_path / "out", watch_prompts=0, **options))
+    assert report.last_eval is not None
+    assert report.last_eval["rewards/accuracies"] == pytest.approx(3 / 5)
+
+
+def test_a_run_without_a_step_is_no_training(
+    model: Path, data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trl
+
+    monkeypatch.setattr(trl.SFTTrainer, "train", lambda self, resume_from_checkpoint=None: None)
+    with pytest.raises(GateError, match="no step was taken"):
+        train("sft", model, data["sft"], tmp_path / "out", watch_prompts=0)
+    assert not (tmp_path / "out" / "training.json").exists()
+
+
 # ---------------------------------------------------------------------------------------------- does it learn
 
 

@@ -7,7 +7,7 @@ import pytest
 from prefgen.errors import RunDirectoryError, UsageError
 from trainers.dpo import DPOConfig
 from trainers.fingerprint import hash_files
-from trainers.folder import Beginning, begin, check_free, check_place
+from trainers.folder import Beginning, begin, check_free, check_place, held
 
 
 def config(tmp_path: Path, **options: object) -> DPOConfig:
@@ -53,6 +53,23 @@ def test_a_used_folder_is_refused_with_the_ways_out(tmp_path: Path) -> None:
     first = started(tmp_path)
     with pytest.raises(RunDirectoryError, match=r"--resume.*--overwrite.*another --out"):
         check_free(first, beginning(first))
+
+
+def test_one_training_at_a_time_writes_into_a_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with held(out):
+        with pytest.raises(RunDirectoryError, match="another process"), held(out):
+            pass
+        assert list(out.iterdir()) == []
+    with held(out):
+        pass
+
+
+def test_a_used_folder_is_found_behind_one_that_is_not_there(tmp_path: Path) -> None:
+    first = started(tmp_path)
+    again = config(tmp_path, out=tmp_path / "nowhere" / ".." / "out")
+    with pytest.raises(RunDirectoryError, match="holds a training run already"):
+        check_free(again, beginning(first))
 
 
 def test_overwriting_deletes_training_runs_only(tmp_path: Path) -> None:
