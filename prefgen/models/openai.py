@@ -22,6 +22,7 @@ from prefgen.errors import RequestRefusedError, UnsupportedParameterError
 from prefgen.messages import as_dicts
 from prefgen.models.answers import answer_text, choice_schema
 from prefgen.models.http import Endpoint, PooledClient, each, find_key, parse_body
+from prefgen.models.prefixes import Prefixes, prefix_key
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS = 20
@@ -43,6 +44,7 @@ class OpenAIModel:
         self.capabilities = Capabilities()
         self._official = is_official(url or DEFAULT_URL)
         self._limit = "max_completion_tokens" if self._official else "max_tokens"
+        self._prefixes = Prefixes()
         self._endpoint = open_endpoint(name, spec, url, api_key)
 
     async def complete(self, request: CompletionRequest) -> Reply:
@@ -57,10 +59,20 @@ class OpenAIModel:
         await self._endpoint.client.close()
 
     async def _draw(self, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
+        # Other servers' caches need no key, and hold a beginning as soon as it is being read.
+        marks = self._prefixes.worth(request, len(samples)) if self._official else ()
+        key = prefix_key(request, marks[-1]).hex()[:32] if marks else None
         payload = build_payload(
-            self.name, request, samples, self.capabilities, official=self._official, limit=self._limit
+            self.name,
+            request,
+            samples,
+            self.capabilities,
+            official=self._official,
+            limit=self._limit,
+            cache_key=key,
         )
-        reply = parse_response(await self._send(payload), request)
+        async with self._prefixes.turn(request, marks):
+            reply = parse_response(await self._send(payload), request)
         if len(reply.completions) < len(samples):
             # Servers that do not know `n` ignore it.
             words = f"{self.spec}: asked for {len(samples)} draws, got {len(reply.completions)}"
@@ -109,11 +121,13 @@ def build_payload(
     *,
     official: bool = False,
     limit: str = "max_tokens",
+    cache_key: str | None = None,
 ) -> dict[str, object]:
     """The JSON to send; what the model is known to lack is left out.
 
     The one seed sent, `seed + samples[0]`, governs all draws of the call (vLLM gives draw i seed + i).
-    `limit`: the name the token limit goes by.
+    `limit`: the name the token limit goes by. `cache_key`: the same for calls that begin alike, which go to
+    one of the provider's machines.
     """
     sampling, lacks = request.sampling, capabilities.lacks
     messages = without_system(request.messages) if lacks("system_role") else request.messages
@@ -125,6 +139,8 @@ def build_payload(
     }
     payload: dict[str, object] = {"model": name, "messages": as_dicts(messages), limit: sampling.max_tokens}
     payload |= {key: value for key, value in optional.items() if value is not None and not lacks(key)}
+    if cache_key is not None and not lacks("prompt_cache"):
+        payload["prompt_cache_key"] = cache_key
     if request.label_words and not lacks("logprobs"):
         payload |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
     if not lacks("structured_output"):
@@ -172,6 +188,7 @@ class _Choice(BaseModel):
 
 class _PromptDetails(BaseModel):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _Usage(BaseModel):
@@ -194,13 +211,18 @@ def parse_response(body: bytes, request: CompletionRequest) -> Reply:
     """
     answer = parse_body(_Body, body)
     choices, usage = sorted(answer.choices, key=lambda choice: choice.index), answer.usage or _Usage()
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+    details = usage.prompt_tokens_details or _PromptDetails()
     shares = _shares(usage.completion_tokens, len(choices))
     first, *rest = (
         replace(_completion(choice, request), output_tokens=share)
         for choice, share in zip(choices, shares, strict=True)
     )
-    first = replace(first, input_tokens=usage.prompt_tokens, cached_tokens=cached)
+    first = replace(
+        first,
+        input_tokens=usage.prompt_tokens,
+        cached_tokens=details.cached_tokens,
+        cache_write_tokens=details.cache_write_tokens,
+    )
     nothing = None if usage.prompt_tokens is None else 0
     return Reply((first, *(replace(other, input_tokens=nothing) for other in rest)), answer.model)
 
