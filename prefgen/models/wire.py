@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -138,8 +139,8 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self.usable = transport, True
+        # uvloop's transports are none of asyncio's classes.
+        self._transport, self.usable = cast(asyncio.Transport, transport), True
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:
