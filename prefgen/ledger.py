@@ -1,4 +1,4 @@
-"""The ledger: every answer of every model, under the hash of the question.
+"""The ledger: every answer of every model, under the hash of the question, and what each run paid.
 
 One SQLite file in WAL mode, shared by all runs and by several processes. A key is the SHA-256 of
 (model identity, request, sample index); a value is a compressed JSON object. `put` returns once the
@@ -16,24 +16,75 @@ import queue
 import sqlite3
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from prefgen.errors import UsageError
 from prefgen.messages import Json, canonical
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
-    key BLOB NOT NULL UNIQUE,
-    value BLOB NOT NULL,
-    model TEXT NOT NULL,
-    created TEXT NOT NULL DEFAULT (datetime('now'))
+SCHEMA_VERSION = 2
+"""1: answers. 2: answers and spending. A file of an older version is given what it lacks on opening."""
+_SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS answers (
+        key BLOB NOT NULL UNIQUE,
+        value BLOB NOT NULL,
+        model TEXT NOT NULL,
+        created TEXT NOT NULL DEFAULT (datetime('now'))
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS spending (
+        run TEXT NOT NULL,
+        model TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        cached_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cost_usd REAL,
+        PRIMARY KEY (run, model)
+    )
+    """,
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+_INSERT = "INSERT OR IGNORE INTO answers (key, value, model) VALUES (?, ?, ?)"
+# A sum with an unknown cost in it is unknown: in SQL, NULL plus anything is NULL.
+_CHARGE = """
+INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, model) DO UPDATE SET
+    requests = requests + excluded.requests,
+    input_tokens = input_tokens + excluded.input_tokens,
+    cached_tokens = cached_tokens + excluded.cached_tokens,
+    output_tokens = output_tokens + excluded.output_tokens,
+    cost_usd = cost_usd + excluded.cost_usd
 """
 _Row = tuple[bytes, bytes, str]
-_Job = tuple[list[_Row], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+Change = Callable[[sqlite3.Connection], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What calls of one run to one model cost. `cached_tokens` are those of `input_tokens` that the provider
+    had cached; `cost_usd` is None where a price is not known."""
+
+    run: str
+    model: str
+    requests: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None]
+    rows: Sequence[_Row] = ()
+    paid: Paid | None = None
+    change: Change | None = None
 
 
 class LedgerError(UsageError):
@@ -86,16 +137,55 @@ class Ledger:
             raise self._failed(error) from error
         return found
 
-    async def put(self, model: str, values: Mapping[bytes, Mapping[str, Json]]) -> None:
-        """Stores values and returns when they are on disk. Cancelling the wait does not undo the write.
+    async def put(
+        self, model: str, values: Mapping[bytes, Mapping[str, Json]], paid: Paid | None = None
+    ) -> None:
+        """Stores values, and in the same transaction what they cost; returns when they are on disk.
 
-        A key that another process stored in the meantime keeps its first value.
+        Cancelling the wait does not undo the write. A key that another process stored in the meantime keeps
+        its first value; what it cost here is counted all the same.
         """
         rows = [(key, zlib.compress(canonical(dict(value)), 1), model) for key, value in values.items()]
+        await self._do(rows=rows, paid=paid)
+
+    async def charge(self, paid: Paid) -> None:
+        """Adds what calls cost that gave no answer to keep."""
+        await self._do(paid=paid)
+
+    def spent(self, run: str) -> dict[str, Paid]:
+        """What a run has paid so far, by model; models without a call are absent."""
+        rows = self.read("SELECT * FROM spending WHERE run = ? ORDER BY model", run)
+        return {row[1]: Paid(*row) for row in rows}
+
+    def add_tables(self, *statements: str) -> None:
+        """Tables for a module of its own: `CREATE … IF NOT EXISTS` statements, in one transaction."""
+        connection = self._connect()
+        try:
+            _all_or_none(connection, statements)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        finally:
+            connection.close()
+
+    async def write(self, change: Change) -> None:
+        """Runs `change(connection)` in the next transaction, in the writer's thread; returns when it is on
+        disk. What it raises undoes it alone and is raised here."""
+        await self._do(change=change)
+
+    def read(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """The rows of a query, as committed by this and other processes."""
+        try:
+            return self._reader.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    async def _do(
+        self, rows: Sequence[_Row] = (), paid: Paid | None = None, change: Change | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._jobs.put((rows, loop, done))
-        await done
+        job = _Job(loop, loop.create_future(), rows, paid, change)
+        self._jobs.put(job)
+        await job.done
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -113,17 +203,21 @@ class Ledger:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise LedgerError(
                 f"{self.path}: a ledger of version {version}, this prefgen reads up to {SCHEMA_VERSION}; "
                 "upgrade prefgen, or name another file with --ledger"
             )
-        with connection:
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if tables and "answers" not in tables:
+            raise LedgerError(
+                f"{self.path}: a database that is not a ledger; name another file with --ledger"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if version < SCHEMA_VERSION:
+            _all_or_none(connection, _SCHEMA)
 
     def _failed(self, error: BaseException) -> LedgerError:
         return LedgerError(
@@ -143,21 +237,68 @@ class Ledger:
         connection.close()
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        problem: LedgerError | None = None
+        problems: dict[int, Exception] = {}
         try:
             with connection:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO answers (key, value, model) VALUES (?, ?, ?)",
-                    [row for rows, _, _ in jobs for row in rows],
-                )
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_INSERT, [row for job in jobs for row in job.rows])
+                connection.executemany(_CHARGE, _sums(job.paid for job in jobs if job.paid is not None))
+                for job in jobs:
+                    if job.change is not None and (problem := _change(connection, job.change)):
+                        problems[id(job)] = problem
         except sqlite3.Error as error:
-            problem = self._failed(error)
-        for _, loop, done in jobs:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, done, problem)
+            problems = dict.fromkeys(map(id, jobs), self._failed(error))
+        for job in jobs:
+            if not job.loop.is_closed():
+                job.loop.call_soon_threadsafe(_settle, job.done, problems.get(id(job)))
 
 
-def _settle(done: asyncio.Future[None], problem: LedgerError | None) -> None:
+def _all_or_none(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _sums(paid: Iterable[Paid]) -> list[tuple[object, ...]]:
+    """One row of `spending` a run and model."""
+    sums: dict[tuple[str, str], Paid] = {}
+    for item in paid:
+        key = item.run, item.model
+        sums[key] = _plus(sums[key], item) if key in sums else item
+    return [
+        (p.run, p.model, p.requests, p.input_tokens, p.cached_tokens, p.output_tokens, p.cost_usd)
+        for p in sums.values()
+    ]
+
+
+def _plus(one: Paid, other: Paid) -> Paid:
+    known = one.cost_usd is not None and other.cost_usd is not None
+    return Paid(
+        one.run,
+        one.model,
+        one.requests + other.requests,
+        one.input_tokens + other.input_tokens,
+        one.cached_tokens + other.cached_tokens,
+        one.output_tokens + other.output_tokens,
+        (one.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None,
+    )
+
+
+def _change(connection: sqlite3.Connection, change: Change) -> Exception | None:
+    """What the change raised, after it was undone alone."""
+    connection.execute("SAVEPOINT change")
+    try:
+        change(connection)
+    except Exception as error:
+        connection.execute("ROLLBACK TO change")
+        return error
+    finally:
+        connection.execute("RELEASE change")
+    return None
+
+
+def _settle(done: asyncio.Future[None], problem: Exception | None) -> None:
     if done.done():
         return
     if problem is None:
