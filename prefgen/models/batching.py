@@ -18,9 +18,9 @@ class Batcher(Generic[Item, Result]):
     """Gathers what arrives within `wait` seconds and runs it in batches in one thread.
 
     All that waits is sorted by its lengths, so that a batch holds little padding, and is run to its end
-    before what came later, so that nothing waits for ever. A batch has at most `rows` items and, with its
-    padding, `tokens`: its rows times the sum of its greatest lengths. It ends sooner where the next item would
-    bring much padding; an item that is too long for any batch runs alone.
+    before what came later, so that nothing waits for ever. A batch has at most `rows` items and, padded,
+    `tokens`: its rows times the sum of its greatest lengths. It ends sooner where the next item would bring
+    much padding; an item that is too long for any batch runs alone.
     """
 
     def __init__(
