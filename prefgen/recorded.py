@@ -30,14 +30,11 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class Usage:
     """What one model was asked in this process. Tokens are those paid for; cost is in US dollars,
-    None when a price is unknown. `cached_requests` were answered wholly by the ledger. `cached_tokens` and
-    `cache_write_tokens`: input tokens read from the provider's prompt cache, and written to it."""
+    None when a price is unknown. `cached_requests` were answered wholly by the ledger."""
 
     requests: int = 0
     cached_requests: int = 0
     input_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
     output_tokens: int = 0
     price_in: float | None = None
     price_out: float | None = None
@@ -55,14 +52,11 @@ class Usage:
     def clear(self) -> None:
         """Counts anew; the prices stay."""
         self.requests = self.cached_requests = self.input_tokens = self.output_tokens = 0
-        self.cached_tokens = self.cache_write_tokens = 0
 
     def add(self, completions: Iterable[Completion]) -> None:
         self.requests += 1
         for completion in completions:
             self.input_tokens += completion.input_tokens or 0
-            self.cached_tokens += completion.cached_tokens or 0
-            self.cache_write_tokens += completion.cache_write_tokens or 0
             self.output_tokens += completion.output_tokens or 0
 
 
@@ -150,8 +144,7 @@ class RecordedModel:
             keys[sample]: _to_json(completion, reply.served)
             for sample, completion in zip(request.samples, reply.completions, strict=True)
         }
-        await self._ledger.put(self.identity, fresh)
-        return fresh
+        return await self._ledger.put(self.identity, fresh)
 
     async def settle(self) -> None:
         """Waits for the calls that are under way."""
@@ -187,8 +180,8 @@ class RecordedRewardModel:
     async def _pay(self, key: bytes, messages: Messages, response: str) -> float:
         score = await self._model.score(messages, response)
         self.usage.requests += 1
-        await self._ledger.put(self.identity, {key: {"score": score}})
-        return score
+        kept = await self._ledger.put(self.identity, {key: {"score": score}})
+        return cast(float, kept[key]["score"])
 
     async def aclose(self) -> None:
         await self._finishing.wait()
@@ -224,6 +217,7 @@ def _from_json(value: dict[str, Json]) -> tuple[Completion, str]:
         input_tokens=cast("int | None", value["input_tokens"]),
         output_tokens=cast("int | None", value["output_tokens"]),
         cached_tokens=cast("int | None", value["cached_tokens"]),
+        # Ledgers of before this field hold answers without it.
         cache_write_tokens=cast("int | None", value.get("cache_write_tokens")),
     )
     return completion, cast(str, value["served"])
