@@ -96,8 +96,13 @@ class Ledger:
                 row = self._reader.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
                 if row is not None:
                     found[key] = self._packer.unpack(row[0])
-        except (sqlite3.Error, ValueError) as error:
+        except sqlite3.Error as error:
             raise self._failed(error) from error
+        except ValueError as error:
+            raise LedgerError(
+                f"{self.path}: an answer is broken ({error}); `prefgen ledger verify --repair` removes such "
+                "answers, so that they are asked for again; or name another file with --ledger"
+            ) from error
         return found
 
     async def put(
@@ -110,6 +115,10 @@ class Ledger:
         """
         pack = self._packer.pack
         await self._writer.put(lambda: [(key, pack(value), model) for key, value in values.items()], paid)
+
+    def unpack(self, value: bytes) -> dict[str, Json]:
+        """A stored value. Raises ValueError where it is broken."""
+        return self._packer.unpack(value)
 
     async def charge(self, paid: Paid) -> None:
         """Adds what calls cost that gave no answer to keep."""

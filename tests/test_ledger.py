@@ -253,7 +253,7 @@ def test_a_broken_row_is_an_error_with_a_fix(tmp_path: Path) -> None:
                 "INSERT INTO answers (key, value, model) VALUES (?, ?, '')", (b"k", b"rubbish")
             )
         connection.close()
-        with pytest.raises(LedgerError, match=r"cannot be used.*--ledger"):
+        with pytest.raises(LedgerError, match=r"is broken.*verify --repair.*--ledger"):
             ledger.get([b"k"])
 
 
