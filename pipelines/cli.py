@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -500,6 +501,9 @@ def ledger_verify(as_json: bool, quiet: bool, **given: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command and ends the process with the contract's exit codes."""
+    # A scheduler's SIGTERM ends a run as Ctrl-C does, so that the calls in flight are kept.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(_run(arguments))
 
 
@@ -522,7 +526,9 @@ def _run(arguments: list[str] | None) -> int:
         return _from_group(group, console)
     except (KeyboardInterrupt, click.Abort):
         if first_to_fail():
-            console.error("interrupted; what was paid for is kept: go on with the same command and --resume")
+            console.error(
+                "interrupted; every answer that came in is kept: go on with the same command and --resume"
+            )
         return _INTERRUPTED
     # A command that ended with click's Exit gives its code.
     return ended if isinstance(ended, int) else 0
