@@ -144,8 +144,7 @@ class RecordedModel:
             keys[sample]: _to_json(completion, reply.served)
             for sample, completion in zip(request.samples, reply.completions, strict=True)
         }
-        await self._ledger.put(self.identity, fresh)
-        return fresh
+        return await self._ledger.put(self.identity, fresh)
 
     async def settle(self) -> None:
         """Waits for the calls that are under way."""
@@ -181,8 +180,8 @@ class RecordedRewardModel:
     async def _pay(self, key: bytes, messages: Messages, response: str) -> float:
         score = await self._model.score(messages, response)
         self.usage.requests += 1
-        await self._ledger.put(self.identity, {key: {"score": score}})
-        return score
+        kept = await self._ledger.put(self.identity, {key: {"score": score}})
+        return cast(float, kept[key]["score"])
 
     async def aclose(self) -> None:
         await self._finishing.wait()
