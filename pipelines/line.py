@@ -100,8 +100,8 @@ async def in_order(
 ) -> AsyncIterator[T]:
     """The results of `work` in its order, with at most `window` of it under way.
 
-    What is done but comes after something that is not waits; at most `ahead` (four windows) are held in all, so
-    that one slow prompt holds up no other until then. The first failure ends all, wherever it stands.
+    What is done but comes after something that is not waits; at most `ahead` (four windows) are held in all:
+    until then one slow prompt holds up no other. The first failure ends all, wherever it stands.
     """
     running: deque[asyncio.Task[T]] = deque()
     failed: list[asyncio.Task[T]] = []

@@ -115,7 +115,7 @@ class Publisher:
         self.counts.duplicates += len(sampled.duplicate_of)
         self.counts.failures.update(f"sampling_{status}" for status in sampled.failures)
         for item in sampled.candidates:
-            row = asdict(item) | {
+            row = _values(item) | {
                 "candidate_id": item.id,
                 "prompt": as_dicts(prompt.messages),
                 "response": item.text,
@@ -231,9 +231,14 @@ def undecided_row(preference: Preference) -> dict[str, Any]:
     }
 
 
+def _values(item: Any) -> dict[str, Any]:
+    """The fields of a flat dataclass; `asdict`, which copies deeply, takes ten times as long."""
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
 def judgment_row(result: JudgeResult) -> dict[str, Any]:
     """A judgment or failure as a row of `judgments.parquet`."""
-    row: dict[str, Any] = asdict(result.provenance)
+    row = _values(result.provenance)
     row |= {"prompt_id": result.prompt_id, "a_id": result.a_id, "b_id": result.b_id}
     row |= {"raw": result.raw, "cost": result.cost_usd, "status": "ok"}
     if isinstance(result, Judgment):
