@@ -1,7 +1,7 @@
 """vLLM in process: our path (chat template, engine, ledger) over `LLM.generate` on the same prompts and
 parameters, and what its prefix cache gives.
 
-Both engines are alive and take turns; a ratio is the median over the turns, whichever goes first. Judging asks
+Both engines are alive and take turns; a ratio is the median over the turns, whoever goes first. Judging asks
 about every pair of candidates in both orders, prompt by prompt as `generate` does and once scattered, with a
 cache that holds a small part of the job.
 """
@@ -133,7 +133,8 @@ async def compare(name: str, model: VLLMModel, llm: Any, requests: Sequence[Comp
     each = 1000 / len(requests)
     print(
         f"{name}: {len(requests)} requests, {100 * median(ratios):.0f}% of the offline throughput; "
-        f"CPU before the engine {each * median(mine_cpu):.1f} ms a request, offline {each * median(their_cpu):.1f} ms; "
+        f"CPU before the engine {each * median(mine_cpu):.1f} ms a request, offline "
+        f"{each * median(their_cpu):.1f} ms; "
         f"{cache.hit_rate:.0%} of the prompt tokens from the prefix cache"
     )
 
