@@ -3,6 +3,7 @@
     refused, DNS, TLS, before any answer          ModelUnavailableError
     the same after an answer; cut; not JSON       TransientError
     401 402 403 404 405 501, no quota or credit   ModelUnavailableError
+    3xx: a key goes to no address but the named   ModelUnavailableError
     429 529, 503 of an overloaded server          RateLimitError
     408 409, other 5xx                            TransientError
     400 422 about a parameter we can leave out    UnsupportedParameterError
@@ -38,7 +39,9 @@ from prefgen.errors import (
     RequestRefusedError,
     TransientError,
     UnsupportedParameterError,
+    UsageError,
 )
+from prefgen.secrets import SHORTEST, check_url
 
 NO_KEY = "no-key"
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -72,8 +75,16 @@ class NoSuchRouteError(ModelUnavailableError):
 
 
 def find_key(variable: str, key: str | None, url: str | None, spec: str) -> str:
-    """The key for a provider; a placeholder where a server was named, as local ones ask for none."""
-    found = key or os.environ.get(variable)
+    """The key for a provider; a placeholder where a server was named, as local ones ask for none.
+
+    Raises UsageError for a key that no header can hold, and for a URL that holds a key.
+    """
+    if url:
+        check_url(url, variable.replace("API_KEY", "BASE_URL"))
+    found = (key or os.environ.get(variable) or "").strip()
+    wrong = next((place for place, sign in enumerate(found, start=1) if not "!" <= sign <= "~"), None)
+    if wrong is not None:
+        raise UsageError(f"{variable}: character {wrong} of the key is none that a key has; copy it anew")
     if found or url:
         return found or NO_KEY
     raise ModelUnavailableError(
@@ -96,7 +107,7 @@ class PooledClient(httpx2.AsyncClient):
         self._calls_each = calls_each
         self._in_flight = [0] * pools
         self._clients = [
-            httpx2.AsyncClient(verify=verified, timeout=timeout, limits=limits, follow_redirects=True)
+            httpx2.AsyncClient(verify=verified, timeout=timeout, limits=limits)
             for _ in range(pools)
         ]
 
@@ -142,8 +153,7 @@ class Endpoint:
             self.answered = True
             raise await self._status_error(path, error.response, payload) from None
         self.answered = True
-        # A real key is long; replacing a made-up one ("EMPTY") could change an answer.
-        return self._scrub(response.text).encode() if len(self.key) >= 16 else response.content
+        return self._scrub(response.text).encode() if len(self.key) >= SHORTEST else response.content
 
     def _scrub(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key != NO_KEY else text
@@ -165,6 +175,10 @@ class Endpoint:
     ) -> PrefgenError:
         status, failure = response.status_code, read_failure(self._scrub(response.text))
         words = f"{self.spec}: {status} {failure.words}"
+        if 300 <= status < 400:
+            # Followed, the key would go to whatever server it names.
+            place = response.headers.get("location", "another address")
+            raise ModelUnavailableError(f"{self.spec}: {self.url} redirects to {place}; give that address")
         if status in (401, 402, 403) or _NO_FUNDS.search(f"{failure.code} {failure.words}"):
             return ModelUnavailableError(f"{words}; check {self.key_variable} and what its account may use")
         if status == 404:
