@@ -35,7 +35,7 @@ class Console:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json, self.quiet = as_json, quiet
-        self._err = RichConsole(stderr=True, highlight=False, emoji=False)
+        self._err = RichConsole(stderr=True, highlight=False)
 
     def note(self, text: str) -> None:
         if not self.quiet and is_main():
