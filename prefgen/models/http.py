@@ -107,8 +107,7 @@ class PooledClient(httpx2.AsyncClient):
         self._calls_each = calls_each
         self._in_flight = [0] * pools
         self._clients = [
-            httpx2.AsyncClient(verify=verified, timeout=timeout, limits=limits)
-            for _ in range(pools)
+            httpx2.AsyncClient(verify=verified, timeout=timeout, limits=limits) for _ in range(pools)
         ]
 
     async def send(self, request: httpx2.Request, **how: Any) -> httpx2.Response:
