@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -23,6 +24,7 @@ from prefgen.recorded import RecordedModel, RecordedRewardModel, Usage
 Price = tuple[float, float]
 T = TypeVar("T")
 _REWARD = "reward:"
+_SECRET = re.compile(r"(?i)(?:^|_)(?:token|key|password|secret)$")
 START_DEADLINE = 3600.0
 """Seconds a model may take to start, its download included."""
 
@@ -230,6 +232,8 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Json]:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UsageError(f"--engine-arg {pair!r}: expected KEY=VALUE, for example max_model_len=4096")
+        if _SECRET.search(key):
+            raise UsageError(f"--engine-arg {key}: options are written to disk; set HF_TOKEN instead")
         try:
             options[key] = json.loads(value)
         except ValueError:

@@ -30,8 +30,10 @@ from prefgen.models.local import (
     ChatTokenizer,
     adapter_base,
     check_options,
+    check_safetensors,
     find_folder,
     load_tokenizer,
+    reason,
     sum_logprobs,
     weights_identity,
 )
@@ -39,7 +41,7 @@ from prefgen.models.local import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-_OPTIONS = ("dtype", "device", "batch_size")
+_OPTIONS = ("dtype", "device", "batch_size", "use_safetensors")
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ async def open_transformers(
     path: str, spec: str, options: Mapping[str, Json] | None = None
 ) -> TransformersModel:
     """Loads the weights. `options`: dtype (the model's own), device (cuda where there is one),
-    batch_size (16).
+    batch_size (16), use_safetensors (true; false takes pickled weights too).
 
     Raises UsageError, MissingExtraError, ModelUnavailableError.
     """
@@ -78,18 +80,26 @@ def load(name: str, spec: str, options: Mapping[str, Json], auto: str, **setting
     check_options(spec, options, _OPTIONS)
     folder = find_folder(name, spec)
     base = adapter_base(folder)
+    safe = options.get("use_safetensors", True) is not False
+    if safe:
+        check_safetensors(folder, spec)
     device = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = options.get("dtype", "auto")
     try:
         with _without_progress():
             model, found = getattr(transformers, auto).from_pretrained(
-                base or folder or name, dtype=dtype, output_loading_info=True, **settings
+                base or folder or name,
+                dtype=dtype,
+                output_loading_info=True,
+                use_safetensors=True if safe else None,
+                trust_remote_code=False,
+                **settings,
             )
             if base is not None:
                 model = _merged(model, str(folder))
             model = model.to(device).eval()
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelUnavailableError(f"{spec}: transformers cannot load it: {error}") from error
+        raise ModelUnavailableError(f"{spec}: transformers cannot load it: {reason(error)}") from error
     if found["missing_keys"] and base is None:
         raise UsageError(f"{spec}: its files lack weights: {', '.join(sorted(found['missing_keys'])[:5])}")
     tokenizer = load_tokenizer(str(folder) if _has_tokenizer(folder) else base or name, spec)
