@@ -188,12 +188,15 @@ class Roles:
 
     def served(self, text: str, *, reward: bool = False) -> dict[str, Any]:
         """A model's entry in the manifest: as asked for, as served, and what it turned out not to do."""
-        model = self._open[(_REWARD if reward else "") + ModelSpec.parse(text).text].model
+        opened = self._open[(_REWARD if reward else "") + ModelSpec.parse(text).text]
+        model = opened.model
         entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
         if isinstance(model, RecordedModel):
             entry["served"] = ", ".join(sorted(model.served)) or model.identity
             entry["identity"] = model.identity
             entry["capabilities_missing"] = model.capabilities.missing
+            if (rate := getattr(opened.adapter, "prefix_cache_hit_rate", None)) is not None:
+                entry["prefix_cache_hit_rate"] = round(rate, 4)
         return entry
 
     @property

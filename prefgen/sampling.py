@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from prefgen.candidate import Candidate
-from prefgen.completion import CompletionRequest, Sampling
+from prefgen.completion import EVERY_DRAW, CompletionRequest, Sampling, Shared
 from prefgen.errors import CallError
 from prefgen.messages import Message, content_hash
 from prefgen.prompt import Prompt
@@ -53,12 +53,16 @@ async def sample(prompt: Prompt, policies: Sequence[RecordedModel], plan: Sampli
 
 async def _draw(prompt: Prompt, policy: RecordedModel, plan: SamplingPlan) -> tuple[Candidate, ...] | str:
     messages = prompt.messages
+    shared: tuple[Shared, ...] = ()
     if plan.system is not None and messages[0].role != "system":
         messages = (Message("system", plan.system), *messages)
+        shared = (Shared(0, len(plan.system), EVERY_DRAW),)
+    shared = (*shared, Shared(len(messages) - 1, len(messages[-1].content), plan.n))
     seed = prompt_seed(plan.seed, prompt.id)
     sampling = replace(plan.sampling, seed=seed)
     try:
-        reply = await policy.complete(CompletionRequest(messages, sampling, samples=tuple(range(plan.n))))
+        request = CompletionRequest(messages, sampling, tuple(range(plan.n)), shared=shared)
+        reply = await policy.complete(request)
     except CallError as error:
         return error.status
     takes_seed = not policy.capabilities.lacks("seed")

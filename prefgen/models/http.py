@@ -65,10 +65,11 @@ _SYSTEM = re.compile(
     re.I,
 )
 # What one choice was asked for may be left out whatever the words are: asking in another way costs nothing.
-_ALWAYS_OPTIONAL = ("logprobs", "n", "structured_output")
+_ALWAYS_OPTIONAL = ("logprobs", "n", "structured_output", "prompt_cache")
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "logprobs": ("logprobs", "top_logprobs"),
     "structured_output": ("response_format", "structured_outputs", "output_config"),
+    "prompt_cache": ("prompt_cache_key",),
     "n": ("n",),
     "seed": ("seed",),
     "top_p": ("top_p",),
