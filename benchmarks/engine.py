@@ -10,8 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from prefgen.budget import Account
 from prefgen.completion import CompletionRequest
-from prefgen.engine import Budget, EngineModel, Limits
+from prefgen.engine import EngineModel, Limits
 from prefgen.ledger import Ledger
 from prefgen.messages import user
 from prefgen.models.scripted import ScriptedModel
@@ -23,7 +24,7 @@ CALLS, LATENCY = 8_000, 0.2
 async def run(ledger: Ledger, concurrency: int) -> tuple[float, float]:
     """(wall seconds, CPU seconds) for CALLS calls."""
     model = ScriptedModel(lambda request, sample: "A", f"scripted/{concurrency}", LATENCY)
-    recorded = RecordedModel(EngineModel(model, Limits(concurrency), Budget()), ledger)
+    recorded = RecordedModel(EngineModel(model, Limits(concurrency), Account()), ledger)
     requests = iter([CompletionRequest(user(f"question {number}")) for number in range(CALLS)])
     start, cpu = time.perf_counter(), time.process_time()
 

@@ -103,6 +103,8 @@ async def generate_with(
             roles.console.note(f"{config.out} is complete and nothing is owed")
             return run.manifest
         (run.path / "manifest.json").unlink(missing_ok=True)
+        if roles.run is None:
+            roles.begin(run.id)
         started = time.monotonic()
         line = await make_line(config, roles, pairing, run.attempt)
         ready = time.monotonic()

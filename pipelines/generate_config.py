@@ -22,6 +22,7 @@ RUN_OPTIONS = (
     "deadline",
     "attempts",
     "max_requests",
+    "max_cost",
     "engine_arg",
     "price",
     "ledger",
@@ -105,11 +106,16 @@ class CallConfig(BaseModel):
     attempts: int = Field(default=5, ge=1)
     """Tries of one call; being told to slow down costs none."""
     max_requests: int | None = Field(default=None, ge=0)
-    """Stop, resumable, after this many requests sent (exit code 4)."""
+    """Stop, resumable, after this many requests sent (exit code 4). Failed tries count, and so does what a
+    resumed run had sent before."""
+    max_cost: float | None = Field(default=None, ge=0)
+    """Stop, resumable, before more than this many US dollars are spent (exit code 4), all attempts at the run
+    together."""
     engine_arg: tuple[str, ...] = ()
     """KEY=VALUE for models in this process, for example max_model_len=4096."""
     price: tuple[str, ...] = ()
-    """MODEL=IN,OUT in US dollars per million tokens; unknown prices stay unknown."""
+    """MODEL=IN,OUT or MODEL=IN,CACHED,OUT in US dollars per million tokens. Without it the shipped table
+    tells, whose prices have dates: check them. Unknown prices stay unknown."""
     ledger: Path | None = None
     """File that remembers every answer. [default: in the user's cache directory]."""
     seed: int = Field(default=0, ge=0)

@@ -22,9 +22,9 @@ from typing import TypeVar
 
 import tenacity
 
+from prefgen.budget import Account
 from prefgen.completion import Capabilities, CompletionRequest, Model, Reply, RewardModel
 from prefgen.errors import (
-    BudgetError,
     DeadlineError,
     RateLimitError,
     RequestRefusedError,
@@ -47,28 +47,6 @@ class Limits:
     attempts: int = 5
     patience: float = 1800.0
     first_wait: float = 0.5
-
-
-class Budget:
-    """At most `requests` calls sent, retries included, by all models of a run. None: no limit."""
-
-    def __init__(self, requests: int | None = None) -> None:
-        self.requests, self.spent = requests, 0
-        self.closed = False
-
-    def close(self) -> None:
-        """No further call: the run is ending, and those in flight are let finish."""
-        self.closed = True
-
-    def spend(self) -> None:
-        if self.closed:
-            raise BudgetError("the run is ending")
-        if self.requests is not None and self.spent >= self.requests:
-            raise BudgetError(
-                f"the budget of {self.requests} requests is used up; nothing is lost: "
-                "run the same command with --resume and a larger --max-requests"
-            )
-        self.spent += 1
 
 
 class Gate:
@@ -129,21 +107,21 @@ class Gate:
 class Engine:
     """A `Model` or `RewardModel` made dependable: bounded, retried, with a deadline on every wait."""
 
-    def __init__(self, name: str, limits: Limits, budget: Budget) -> None:
-        self.name, self.limits, self.budget = name, limits, budget
+    def __init__(self, name: str, limits: Limits, account: Account) -> None:
+        self.name, self.limits, self.account = name, limits, account
         self.gate = Gate(limits.concurrency)
         self.retries = 0
         self.rate_limited = 0
 
-    async def call(self, send: Callable[[], Awaitable[T]]) -> T:
-        """`send()` until it answers. Raises the last CallError when the tries are used up."""
+    async def call(self, send: Callable[[], Awaitable[T]], request: CompletionRequest | None = None) -> T:
+        """`send()` until it answers. Raises the last CallError when the tries are used up. `request`: what is
+        sent, for what it may cost."""
         told_to_wait_since: float | None = None
         refusals = 0
         while True:
             try:
                 async with self.gate():
-                    self.budget.spend()
-                    answer = await self._attempt(send)
+                    answer = await self._attempt(send, request)
                     self.gate.succeeded()
                     return answer
             except RateLimitError as error:
@@ -156,7 +134,7 @@ class Engine:
                 refusals += 1
                 self.rate_limited += 1
 
-    async def _attempt(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _attempt(self, send: Callable[[], Awaitable[T]], request: CompletionRequest | None) -> T:
         first = self.limits.first_wait
         async for attempt in tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self.limits.attempts),
@@ -166,12 +144,14 @@ class Engine:
             reraise=True,
         ):
             with attempt:
-                return await self._in_time(send)
+                async with self.account.hold(request) as hold:
+                    answer = await self._in_time(send)
+                    hold.answered(answer)
+                    return answer
         raise AssertionError("tenacity either returns or raises")
 
     def _count_retry(self, state: tenacity.RetryCallState) -> None:
         self.retries += 1
-        self.budget.spend()
 
     async def _in_time(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -186,14 +166,14 @@ class Engine:
 class EngineModel:
     """A `Model` called through an engine; a parameter it refuses is left out from then on."""
 
-    def __init__(self, model: Model, limits: Limits, budget: Budget) -> None:
+    def __init__(self, model: Model, limits: Limits, account: Account) -> None:
         self._model = model
-        self.engine = Engine(model.spec, limits, budget)
+        self.engine = Engine(model.spec, limits, account)
         self.spec, self.identity = model.spec, model.identity
         self.capabilities = model.capabilities
 
     async def complete(self, request: CompletionRequest) -> Reply:
-        return await self.engine.call(lambda: self._adapt(request))
+        return await self.engine.call(lambda: self._adapt(request), request)
 
     async def _adapt(self, request: CompletionRequest) -> Reply:
         # One refusal a capability, and one more for a call that was under way when another learnt it.
@@ -212,9 +192,9 @@ class EngineModel:
 class EngineRewardModel:
     """A `RewardModel` called through an engine."""
 
-    def __init__(self, model: RewardModel, limits: Limits, budget: Budget) -> None:
+    def __init__(self, model: RewardModel, limits: Limits, account: Account) -> None:
         self._model = model
-        self.engine = Engine(model.spec, limits, budget)
+        self.engine = Engine(model.spec, limits, account)
         self.spec, self.identity = model.spec, model.identity
 
     async def score(self, messages: Messages, response: str) -> float:
