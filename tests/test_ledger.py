@@ -273,7 +273,7 @@ async def test_a_full_disk_is_an_error_with_a_fix_and_nothing_is_half_written(tm
     path = tmp_path / "l"
     with Ledger(path) as ledger:
         await ledger.put("m", {b"before": {"v": "kept"}})
-        ledger._writing.execute("PRAGMA max_page_count = 1")
+        ledger._writer.connection.execute("PRAGMA max_page_count = 1")
         big = {f"k{n}".encode(): {"v": os.urandom(3000).hex()} for n in range(50)}
         with pytest.raises(LedgerError, match=r"full.*free disk space"):
             await ledger.put("m", big)
@@ -284,10 +284,10 @@ async def test_a_full_disk_is_an_error_with_a_fix_and_nothing_is_half_written(tm
 
 async def test_after_a_full_disk_the_next_write_may_work(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l") as ledger:
-        ledger._writing.execute("PRAGMA max_page_count = 1")
+        ledger._writer.connection.execute("PRAGMA max_page_count = 1")
         with pytest.raises(LedgerError):
             await ledger.put("m", {b"k": {"v": os.urandom(30_000).hex()}})
-        ledger._writing.execute("PRAGMA max_page_count = 100000")
+        ledger._writer.connection.execute("PRAGMA max_page_count = 100000")
         await ledger.put("m", {b"k": {"v": 1}})
         assert ledger.get([b"k"]) == {b"k": {"v": 1}}
 
@@ -455,7 +455,7 @@ async def test_an_answer_another_process_was_faster_with_is_still_paid(tmp_path:
 
 async def test_nothing_is_charged_for_what_could_not_be_stored(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l") as ledger:
-        ledger._writing.execute("PRAGMA max_page_count = 1")
+        ledger._writer.connection.execute("PRAGMA max_page_count = 1")
         with pytest.raises(LedgerError, match="free disk space"):
             await ledger.put("m", {b"k": {"v": os.urandom(30_000).hex()}}, Paid("r", "m", 1))
         assert ledger.spent("r") == {}
