@@ -137,9 +137,8 @@ async def test_it_is_reached_only_where_nothing_is_in_flight() -> None:
     assert not second.done()
     go.set()
     await first
-    with pytest.raises(
-        BudgetError, match=r"\$0\.00015 is spent.*may cost \$0\.0002;.*--resume.*--max-cost"
-    ) as why:
+    words = r"\$0\.00015 is spent.*may cost \$0\.0002;.*--resume.*--max-cost"
+    with pytest.raises(BudgetError, match=words) as why:
         await second
     assert why.value.exit_code == 4
     await spend(account, reply(10, 10), ask(max_tokens=20))  # A smaller one still fits.

@@ -14,7 +14,7 @@ from prefgen.models.scripted import ScriptedModel, open_scripted
 from trainers.rows import parse_demonstration, read_rows
 
 WRITER = ("--policy", "scripted/writer")
-MADE = {"config.yaml", "manifest.json", "pairs.parquet", "rounds.parquet", "sft.parquet", ".lock"}
+MADE = {"config.yaml", "manifest.json", "pairs.parquet", "rounds.parquet", "sft.parquet", "run.json", ".lock"}
 
 
 @pytest.fixture
