@@ -26,11 +26,19 @@ def run_summary(out: Path, manifest: dict[str, Any]) -> str:
             f"kept: {rule_in_words(manifest)}{expected}",
             f"dropped: {dropped}; failed calls: {failed}",
             *later,
+            *_spared(counts["spared"]),
             f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger; cost {cost}",
             f"written to {out}: dpo/ kto/ candidates, judgments and scores, report.html, README.md; "
             f"{counts['unsure']} pairs for people to decide in undecided.parquet",
         ]
     )
+
+
+def _spared(spared: Mapping[str, int]) -> list[str]:
+    if not spared:
+        return []
+    told = " and ".join(f"{count} {name}" for name, count in spared.items())
+    return [f"not needed, since a pair was clear before: {told}"]
 
 
 def rule_in_words(manifest: Mapping[str, Any]) -> str:
