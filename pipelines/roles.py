@@ -82,7 +82,7 @@ class Roles:
         self.run = run
         for role in get_args(Role):
             for usage in self._usages(role):
-                usage.account = f"{run}/{role}"
+                usage.run = run
         self._before = {role: [*self.ledger.spent(f"{run}/{role}").values()] for role in get_args(Role)}
         self._lost = [*self.ledger.spent(f"{run}/{_UNANSWERED}").values()]
         spent = [*self._lost, *(paid for told in self._before.values() for paid in told)]
@@ -201,7 +201,7 @@ class Roles:
         return find_price(text, self.prices)
 
     def _usage(self, spec: ModelSpec, role: Role) -> Usage:
-        return Usage(self.price(spec.text), None if self.run is None else f"{self.run}/{role}")
+        return Usage(self.price(spec.text), role, self.run)
 
     def _account(self, spec: ModelSpec) -> Account:
         return Account(self.budget, self.price(spec.text), lambda usd: self._lose(spec, usd))

@@ -33,10 +33,11 @@ T = TypeVar("T")
 class Usage:
     """What one model was asked in this process, in one role. Tokens are those paid for, `cached_tokens` those
     of the input that the provider had cached; cost is in US dollars, None where the price is not known.
-    `cached_requests` were answered wholly by the ledger. `account`: where in the ledger it is booked."""
+    `cached_requests` were answered wholly by the ledger. `run`: under whose id the ledger books it."""
 
     price: Price | None = None
-    account: str | None = None
+    role: str = ""
+    run: str | None = None
     requests: int = 0
     cached_requests: int = 0
     input_tokens: int = 0
@@ -61,7 +62,7 @@ class Usage:
     def add(self, model: str, completions: Sequence[Completion]) -> Paid | None:
         """Counts one call; returns what is to be booked for it."""
         paid = Paid(
-            self.account or "",
+            f"{self.run}/{self.role}",
             model,
             1,
             sum(completion.input_tokens or 0 for completion in completions),
@@ -73,7 +74,7 @@ class Usage:
         self.input_tokens += paid.input_tokens
         self.cached_tokens += paid.cached_tokens
         self.output_tokens += paid.output_tokens
-        return None if self.account is None else paid
+        return None if self.run is None else paid
 
 
 counting: ContextVar[Callable[[Usage, int, Sequence[Completion]], None] | None] = ContextVar("counting")
