@@ -72,6 +72,8 @@ class Roles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.budget.close()
+        if isinstance(error, asyncio.CancelledError):
+            self.console.note("ending: calls in flight are waited for and kept; Ctrl-C again gives them up")
         for name in [*self._open]:
             await asyncio.shield(self._close(name))
         await asyncio.shield(self._charging.wait())

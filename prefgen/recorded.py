@@ -182,8 +182,7 @@ class RecordedModel:
             keys[sample]: _to_json(completion, reply.served)
             for sample, completion in zip(request.samples, reply.completions, strict=True)
         }
-        await self._ledger.put(self.identity, fresh, paid)
-        return fresh
+        return await self._ledger.put(self.identity, fresh, paid)
 
     async def settle(self) -> None:
         """Waits for the calls that are under way."""
@@ -222,8 +221,8 @@ class RecordedRewardModel:
     async def _pay(self, key: bytes, messages: Messages, response: str) -> float:
         score = await self._model.score(messages, response)
         paid = self.usage.add(self.spec, ())
-        await self._ledger.put(self.identity, {key: {"score": score}}, paid)
-        return score
+        kept = await self._ledger.put(self.identity, {key: {"score": score}}, paid)
+        return cast(float, kept[key]["score"])
 
     async def aclose(self) -> None:
         await self._finishing.wait()
