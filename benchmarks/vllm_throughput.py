@@ -28,8 +28,9 @@ from judges.constitution import load_constitution
 from judges.evidence import TwoWords
 from judges.prompting import fenced, shipped
 from pipelines.line import in_order
+from prefgen.budget import Account
 from prefgen.completion import CompletionRequest, Sampling
-from prefgen.engine import Budget, EngineModel, Limits
+from prefgen.engine import EngineModel, Limits
 from prefgen.ledger import Ledger
 from prefgen.messages import user
 from prefgen.models.vllm import VLLMModel, open_vllm
@@ -92,7 +93,7 @@ class Recorder:
 
 async def ours(model: VLLMModel, requests: Sequence[CompletionRequest]) -> None:
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
-        recorded = RecordedModel(EngineModel(model, Limits(CONCURRENCY), Budget()), ledger)
+        recorded = RecordedModel(EngineModel(model, Limits(CONCURRENCY), Account()), ledger)
         async for _ in in_order((recorded.complete(request) for request in requests), 2 * CONCURRENCY):
             pass
 

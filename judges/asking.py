@@ -158,7 +158,7 @@ async def ask(model: RecordedModel, question: Question[T], asking: Asking) -> An
     evidence = asking.evidence
     if evidence == "auto":
         evidence = best_evidence(model.capabilities, bool(question.form.words))
-    talk = _Talk(model, question, asking, evidence, model.usage.cost(0, 0))
+    talk = _Talk(model, question, asking, evidence, model.usage.cost_of(()))
     try:
         answer = await talk.answer()
     except CallError as error:
@@ -232,18 +232,13 @@ class _Talk(Generic[T]):
 
     async def _complete(self, request: CompletionRequest) -> Reply:
         reply = await self.model.complete(request)
-        self.cost = _sum(self.cost, _cost(self.model, reply.completions))
+        self.cost = _sum(self.cost, self.model.usage.cost_of(reply.completions))
         return reply
 
     def _learn_that_none_come(self) -> None:
         words = "the reply held no log-probabilities of its answer"
         self.model.capabilities.learn_missing("logprobs", words)
         self.in_vain = self.asking.evidence == "auto"
-
-
-def _cost(model: RecordedModel, completions: tuple[Completion, ...]) -> float | None:
-    tokens_in = sum(completion.input_tokens or 0 for completion in completions)
-    return model.usage.cost(tokens_in, sum(completion.output_tokens or 0 for completion in completions))
 
 
 def _sum(one: float | None, other: float | None) -> float | None:

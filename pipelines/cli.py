@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ import click
 
 from pipelines.audit.config import AuditConfig
 from pipelines.calibration.config import CalibrateConfig
-from pipelines.console import Console
+from pipelines.console import Console, shown
 from pipelines.convert_config import ConvertConfig
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
@@ -26,7 +27,7 @@ from pipelines.reward_models import RewardModelConfig, train_reward_models
 from pipelines.rewards_config import RewardsConfig
 from pipelines.sweep_config import SweepConfig
 from prefgen import __version__
-from prefgen.errors import PrefgenError
+from prefgen.errors import PrefgenError, first_of
 from prefgen.run import RunDirectory
 from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
@@ -74,21 +75,24 @@ def cli() -> None:
 @cli.command()
 @click.argument("prompts", type=click.Path(path_type=Path), required=False)
 @options_of(GenerateConfig, skip=("prompts",))
+@click.option("--quote", is_flag=True, help="Tell what it will take from a few of the prompts, then stop.")
 @used_directory
 @common
-def generate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:
+def generate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, quote: bool, **given: Any) -> None:
     """Make a preference dataset from the prompts of a file.
 
     \b
     prefgen generate prompts.jsonl --policy vllm/PATH --judge openai/NAME --out runs/first
     """
     from pipelines.generate import generate as run
+    from pipelines.quote import quote_in_words
     from pipelines.summary import run_summary
 
     config = build(GenerateConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
-    manifest = asyncio.run(run(config, console, resume=resume, overwrite=overwrite))
-    console.result(manifest, run_summary(config.out, manifest))
+    manifest = asyncio.run(run(config, console, resume=resume, overwrite=overwrite, quote=quote))
+    told = quote_in_words(manifest["quote"]) if quote else run_summary(config.out, manifest)
+    console.result(manifest, told)
 
 
 @cli.command()
@@ -516,7 +520,9 @@ def _run(arguments: list[str] | None) -> int:
             obj=sys.argv[1:] if arguments is None else arguments,
         )
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(shown(said.getvalue()), err=True, nl=False)
         return 2
     except PrefgenError as error:
         if first_to_fail():
@@ -536,11 +542,8 @@ def _run(arguments: list[str] | None) -> int:
 
 def _from_group(group: BaseExceptionGroup[BaseException], console: Console) -> int:
     """Tasks that fail together: the first error prefgen raised on purpose speaks for all."""
-    known = group.subgroup(PrefgenError)
-    if known is None:
+    error = first_of(group, PrefgenError)
+    if error is None:
         raise group
-    error: BaseException = known
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
     console.error(str(error))
-    return error.exit_code if isinstance(error, PrefgenError) else 1
+    return error.exit_code

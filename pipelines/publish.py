@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ _PLANTED = pa.schema(
 
 @dataclass(slots=True)
 class Counts:
-    """What the manifest counts."""
+    """What the manifest counts. `spared`: candidates that were not drawn because a pair was clear before, and
+    the comparisons these would have met in, had all been distinct."""
 
     prompts: int = 0
     candidates: int = 0
@@ -74,6 +76,7 @@ class Counts:
     unsure: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
+    spared: Counter[str] = field(default_factory=Counter)
 
     @property
     def failure_share(self) -> float:
@@ -114,6 +117,8 @@ class Publisher:
         self.counts.candidates += len(sampled.candidates)
         self.counts.duplicates += len(sampled.duplicate_of)
         self.counts.failures.update(f"sampling_{status}" for status in sampled.failures)
+        if sampled.spared:
+            self.counts.spared["candidates"] += sampled.spared
         for item in sampled.candidates:
             row = _values(item) | {
                 "candidate_id": item.id,
@@ -136,6 +141,9 @@ class Publisher:
         self.counts.comparisons += len(
             {frozenset((result.a_id, result.b_id)) for result in outcome.results if result.b_id}
         )
+        if outcome.sampled.spared and any(result.b_id for result in outcome.results):
+            drawn = len(outcome.sampled.candidates)
+            self.counts.spared["comparisons"] += comb(drawn + outcome.sampled.spared, 2) - comb(drawn, 2)
         for name, score in outcome.standing.scores.items():
             self._tables["scores"].append(
                 {

@@ -85,3 +85,19 @@ def test_seeds_belong_to_prompts() -> None:
     seeds = {prompt_seed(run, f"p{number}") for run in range(3) for number in range(100)}
     assert len(seeds) == 300
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+async def test_the_first_draws_are_the_same_whatever_is_drawn_after_them(tmp_path: Path) -> None:
+    def answer(request: CompletionRequest, number: int) -> str:
+        return f"{(request.sampling.seed or 0) + number}"
+
+    plan = SamplingPlan(5, Sampling(), seed=4, first=2)
+    assert plan.rounds == [2, 4, 5]
+    assert PLAN.rounds == [3]
+    model = ScriptedModel(answer)
+    with recorded(model, tmp_path / "l") as policy:
+        few = await sample(PROMPT, [policy], plan, 2)
+        all_ = await sample(PROMPT, [policy], plan, 5)
+    assert few.candidates == all_.candidates[:2]
+    assert (few.spared, all_.spared) == (3, 0)
+    assert [request.samples for request in model.calls] == [(0, 1), (2, 3, 4)]

@@ -31,8 +31,10 @@ from prefgen.models.local import (
     ChatTokenizer,
     adapter_base,
     check_options,
+    check_safetensors,
     find_folder,
     load_tokenizer,
+    reason,
     sum_logprobs,
     weights_identity,
 )
@@ -40,7 +42,7 @@ from prefgen.models.local import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-_OPTIONS = ("dtype", "device", "batch_size", "batch_tokens")
+_OPTIONS = ("dtype", "device", "batch_size", "batch_tokens", "use_safetensors")
 _BATCH = {"batch_size": 64, "batch_tokens": 32_768}
 
 
@@ -63,7 +65,8 @@ async def open_transformers(
     path: str, spec: str, options: Mapping[str, Json] | None = None
 ) -> TransformersModel:
     """Loads the weights. `options`: dtype (the model's own), device (cuda where there is one), batch_size (at
-    most 64 requests), batch_tokens (at most 32,768 of prompts, answers and padding together).
+    most 64 requests), batch_tokens (at most 32,768 of prompts, answers and padding together),
+    use_safetensors (true; false takes pickled weights too).
 
     Raises UsageError, MissingExtraError, ModelUnavailableError.
     """
@@ -82,18 +85,26 @@ def load(name: str, spec: str, options: Mapping[str, Json], auto: str, **setting
     check_options(spec, options, _OPTIONS)
     folder = find_folder(name, spec)
     base = adapter_base(folder)
+    safe = options.get("use_safetensors", True) is not False
+    if safe:
+        check_safetensors(folder, spec)
     device = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = options.get("dtype", "auto")
     try:
         with _without_progress():
             model, found = getattr(transformers, auto).from_pretrained(
-                base or folder or name, dtype=dtype, output_loading_info=True, **settings
+                base or folder or name,
+                dtype=dtype,
+                output_loading_info=True,
+                use_safetensors=True if safe else None,
+                trust_remote_code=False,
+                **settings,
             )
             if base is not None:
                 model = _merged(model, str(folder))
             model = model.to(device).eval()
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelUnavailableError(f"{spec}: transformers cannot load it: {error}") from error
+        raise ModelUnavailableError(f"{spec}: transformers cannot load it: {reason(error)}") from error
     if found["missing_keys"] and base is None:
         raise UsageError(f"{spec}: its files lack weights: {', '.join(sorted(found['missing_keys'])[:5])}")
     tokenizer = load_tokenizer(str(folder) if _has_tokenizer(folder) else base or name, spec)

@@ -35,7 +35,7 @@ def _load(path: str, spec: str, options: Mapping[str, Json]) -> Loaded:
 def _check(path: str, spec: str) -> None:
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(find_folder(path, spec) or path)
+    config = transformers.AutoConfig.from_pretrained(find_folder(path, spec) or path, trust_remote_code=False)
     check_reward_config(spec, config.architectures, config.num_labels)
 
 

@@ -30,7 +30,13 @@ from prefgen.errors import (
     UsageError,
 )
 from prefgen.messages import Json
-from prefgen.models.local import adapter_base, check_options, find_folder, weights_identity
+from prefgen.models.local import (
+    adapter_base,
+    check_options,
+    check_safetensors,
+    find_folder,
+    weights_identity,
+)
 from prefgen.models.reloading import NotReloadedError, objection, precision
 from prefgen.models.vllm_cache import PrefixCache
 
@@ -160,6 +166,8 @@ async def start(
     if importlib.util.find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm")
     folder = find_folder(name, spec)
+    if "load_format" not in (options or {}):
+        check_safetensors(folder, spec)
     identity = await asyncio.to_thread(weights_identity, name, folder)
     with tempfile.NamedTemporaryFile(prefix="prefgen-vllm-", suffix=".log", delete=False) as file:
         log = Path(file.name)
@@ -216,6 +224,8 @@ def _arguments(
     is_cpu = current_platform.is_cpu()
     chosen: dict[str, Any] = {
         "enable_prefix_caching": True,
+        # By itself vLLM takes pickled weights where there are no others.
+        "load_format": "safetensors",
         # xgrammar's JSON allows endless white space, and small models fall into it.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         **(_ON_CPU if is_cpu else {"gpu_memory_utilization": _GPU_SHARE / share}),
