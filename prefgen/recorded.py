@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -152,15 +152,13 @@ class RecordedModel:
 
     async def _complete(self, request: CompletionRequest, keys: dict[int, bytes]) -> Reply:
         known = self._ledger.get(list(keys.values()))
-        missing = tuple(sample for sample, key in keys.items() if key not in known)
         # A model that gives one answer a call is asked for each by itself, so that each is kept.
         apart = self.capabilities.lacks("n")
-        if missing:
-            groups = [(sample,) for sample in missing] if apart else [missing]
-            paid = [self._finishing.shield(self._pay(_only(request, group), keys)) for group in groups]
-            # Most calls are one group, and gather costs.
-            for fresh in [await paid[0]] if len(paid) == 1 else await asyncio.gather(*paid):
-                known |= fresh
+        if len(known) < len(keys):
+            async with self._ledger.claims.hold(keys[request.samples[0]]) as waited:
+                if waited:
+                    known = self._ledger.get(list(keys.values()))
+                known |= await self._ask(request, keys, known, apart)
         else:
             self.usage.cached_requests += 1
         completions, served = zip(*(_from_json(known[key]) for key in keys.values()), strict=True)
@@ -169,6 +167,23 @@ class RecordedModel:
         if count is not None:
             count(self.usage, len(keys) if apart else 1, completions)
         return Reply(completions, served[0])
+
+    async def _ask(
+        self,
+        request: CompletionRequest,
+        keys: dict[int, bytes],
+        known: Mapping[bytes, dict[str, Json]],
+        apart: bool,
+    ) -> dict[bytes, dict[str, Json]]:
+        missing = tuple(sample for sample, key in keys.items() if key not in known)
+        if not missing:
+            self.usage.cached_requests += 1
+            return {}
+        groups = [(sample,) for sample in missing] if apart else [missing]
+        paid = [self._finishing.shield(self._pay(_only(request, group), keys)) for group in groups]
+        if len(paid) == 1:  # As most calls, and gather costs.
+            return await paid[0]
+        return {key: value for fresh in await asyncio.gather(*paid) for key, value in fresh.items()}
 
     async def _pay(self, request: CompletionRequest, keys: dict[int, bytes]) -> dict[bytes, dict[str, Json]]:
         reply = await self._model.complete(request)

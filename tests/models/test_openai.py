@@ -367,6 +367,10 @@ async def test_a_refused_parameter_reaches_the_engine(fake: FakeServer, model: O
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "Mon, 01 Jan 2001 00:00:00 GMT"}, 0.0),
+        # By the server's clock, whatever ours says.
+        ({"retry-after": "Mon, 01 Jan 2001 00:00:09 GMT", "date": "Mon, 01 Jan 2001 00:00:00 GMT"}, 9.0),
+        ({"retry-after": "Fri, 01 Jan 2100 00:00:09 GMT", "date": "Fri, 01 Jan 2100 00:00:00 GMT"}, 9.0),
+        ({"retry-after": "Mon, 01 Jan 2001 00:00:09 GMT", "date": "today"}, None),
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
