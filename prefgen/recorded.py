@@ -32,8 +32,9 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class Usage:
     """What one model was asked in this process, in one role. Tokens are those paid for, `cached_tokens` those
-    of the input that the provider had cached; cost is in US dollars, None where the price is not known.
-    `cached_requests` were answered wholly by the ledger. `run`: under whose id the ledger books it."""
+    of the input that the provider had cached and `written_tokens` those it cached for the next call; cost is
+    in US dollars, None where the price is not known. `cached_requests` were answered wholly by the ledger.
+    `run`: under whose id the ledger books it."""
 
     price: Price | None = None
     role: str = ""
@@ -42,13 +43,14 @@ class Usage:
     cached_requests: int = 0
     input_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = 0
     output_tokens: int = 0
 
     @property
     def cost_usd(self) -> float | None:
         if self.price is None:
             return None
-        return self.price.cost(self.input_tokens, self.output_tokens, self.cached_tokens)
+        return self.price.cost(self.input_tokens, self.output_tokens, self.cached_tokens, self.written_tokens)
 
     def cost_of(self, completions: Iterable[Completion]) -> float | None:
         """US dollars for completions at this model's price."""
@@ -57,7 +59,7 @@ class Usage:
     def clear(self) -> None:
         """Counts anew; the price stays."""
         self.requests = self.cached_requests = 0
-        self.input_tokens = self.cached_tokens = self.output_tokens = 0
+        self.input_tokens = self.cached_tokens = self.written_tokens = self.output_tokens = 0
 
     def add(self, model: str, completions: Sequence[Completion]) -> Paid | None:
         """Counts one call; returns what is to be booked for it."""
@@ -73,6 +75,7 @@ class Usage:
         self.requests += 1
         self.input_tokens += paid.input_tokens
         self.cached_tokens += paid.cached_tokens
+        self.written_tokens += sum(completion.cache_write_tokens or 0 for completion in completions)
         self.output_tokens += paid.output_tokens
         return None if self.run is None else paid
 
