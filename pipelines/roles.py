@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, TypeVar
 
+from pipelines.batching import Batching, warn_of_open
 from pipelines.console import Console
 from prefgen.completion import Model, RewardModel
 from prefgen.engine import Budget, Engine, EngineModel, EngineRewardModel, Limits
@@ -38,7 +39,8 @@ class _Opened:
 class Roles:
     """Use as an async context manager. `prices`: US dollars per million (input, output) tokens by spec;
     models that run in this process cost nothing, others without a price have an unknown cost. `name`: see
-    `again`. `ensemble`: how reward models that are one are combined."""
+    `again`. `ensemble`: how reward models that are one are combined. `batching`: of models that are asked
+    through batches."""
 
     ledger: Ledger
     console: Console
@@ -49,6 +51,7 @@ class Roles:
     engines: int = 1
     name: str | None = None
     ensemble: EnsembleUse = field(default_factory=EnsembleUse)
+    batching: Batching | None = None
     _open: dict[str, _Opened] = field(default_factory=dict)
     _closed: list[_Opened] = field(default_factory=list)
 
@@ -59,6 +62,8 @@ class Roles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.budget.close()
+        if self.batching is not None:
+            self.batching.leave()
         for name in [*self._open]:
             await asyncio.shield(self._close(name))
 
@@ -78,11 +83,18 @@ class Roles:
             return known.model
         with self.console.step(f"starting {spec.text}"):
             adapter = await _in_time(spec, open_model(spec.text, self._options(spec), self.engines))
-        return self._keep(spec, adapter)
+        return await self._keep(spec, adapter)
 
-    def _keep(self, spec: ModelSpec, adapter: Model) -> RecordedModel:
+    async def _keep(self, spec: ModelSpec, adapter: Model) -> RecordedModel:
         engine = EngineModel(adapter, self.limits, self.budget)
-        model = RecordedModel(engine, self.ledger, self._usage(spec))
+        asked: Model = engine
+        if self.batching is not None:
+            asked = await self.batching.wrap(
+                engine, adapter, self.ledger, self.budget, self.console, self._busy
+            )
+        elif spec.provider not in LOCAL_PROVIDERS:
+            warn_of_open(spec.text, adapter.identity, self.ledger, self.console)
+        model = RecordedModel(asked, self.ledger, self._usage(spec))
         self._open[spec.text] = _Opened(model, engine.engine, adapter)
         return model
 
@@ -122,7 +134,7 @@ class Roles:
                 reason = str(error)
             else:
                 self._closed.append(self._open.pop(before.text))
-                self._keep(after, opened.adapter)
+                await self._keep(after, opened.adapter)
                 return "reloaded"
         await self._close(before.text)
         await self._model(after.text)
@@ -152,6 +164,11 @@ class Roles:
         opened = self._open.pop(name)
         self._closed.append(opened)
         await opened.model.aclose()
+
+    def _busy(self) -> bool:
+        """Whether a model that is asked directly is at work, whose answers may lead to further questions."""
+        through = self.batching.models if self.batching is not None else {}
+        return any(opened.model.busy for opened in self._open.values() if opened.model.spec not in through)
 
     @property
     def _all(self) -> list[_Opened]:

@@ -34,6 +34,7 @@ class CompletionRequest:
     `label_words`: words such as ("A", "B") whose log-probability as the FIRST answer token is wanted.
     `choices`: the answer must be exactly one of these (structured output).
     `schema`: the answer must be JSON of this schema (structured output). At most one of the two.
+    `again`: the name under which a question is asked anew, which makes it another question.
     """
 
     messages: Messages
@@ -42,6 +43,7 @@ class CompletionRequest:
     label_words: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     schema: Mapping[str, Json] | None = None
+    again: str | None = None
 
     def identity(self) -> dict[str, Json]:
         """All that decides the answer but the model and the sample index: what the ledger hashes."""
@@ -52,6 +54,7 @@ class CompletionRequest:
             "label_words": list(self.label_words),
             "choices": list(self.choices),
             "schema": dict(self.schema) if self.schema is not None else None,
+            **({} if self.again is None else {"again": self.again}),
         }
 
 

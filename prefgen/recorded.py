@@ -74,6 +74,11 @@ class Finishing:
         task.add_done_callback(self._forget)
         return asyncio.shield(task)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way."""
+        return bool(self._running)
+
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
@@ -107,8 +112,10 @@ class RecordedModel:
         return other
 
     def key(self, request: CompletionRequest, sample: int = 0) -> bytes:
-        question = request.identity() | ({} if self._name is None else {"again": self._name})
-        return ledger_key(self.identity, question, sample)
+        return ledger_key(self.identity, self._named(request).identity(), sample)
+
+    def _named(self, request: CompletionRequest) -> CompletionRequest:
+        return request if self._name is None else replace(request, again=self._name)
 
     async def complete(self, request: CompletionRequest) -> Reply:
         keys = {sample: self.key(request, sample) for sample in request.samples}
@@ -134,7 +141,7 @@ class RecordedModel:
         return Reply(completions, served[0])
 
     async def _pay(self, request: CompletionRequest, keys: dict[int, bytes]) -> dict[bytes, dict[str, Json]]:
-        reply = await self._model.complete(request)
+        reply = await self._model.complete(self._named(request))
         self.usage.add(reply.completions)
         if len(reply.completions) != len(request.samples):
             given, asked = len(reply.completions), len(request.samples)
@@ -145,6 +152,11 @@ class RecordedModel:
         }
         await self._ledger.put(self.identity, fresh)
         return fresh
+
+    @property
+    def busy(self) -> bool:
+        """Whether the model is being asked."""
+        return self._finishing.busy
 
     async def settle(self) -> None:
         """Waits for the calls that are under way."""
@@ -182,6 +194,11 @@ class RecordedRewardModel:
         self.usage.requests += 1
         await self._ledger.put(self.identity, {key: {"score": score}})
         return score
+
+    @property
+    def busy(self) -> bool:
+        """Whether the model is being asked."""
+        return self._finishing.busy
 
     async def aclose(self) -> None:
         await self._finishing.wait()

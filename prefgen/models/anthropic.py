@@ -48,7 +48,7 @@ class AnthropicModel:
         client = anthropic.AsyncAnthropic(
             api_key=key, base_url=url, max_retries=0, http_client=PooledClient()
         )
-        self._endpoint = Endpoint(
+        self.endpoint = Endpoint(
             spec, name, url, "ANTHROPIC_API_KEY", key, anthropic, client, models_path="/v1/models"
         )
 
@@ -57,11 +57,19 @@ class AnthropicModel:
         return await each(self._draw(request, sample) for sample in request.samples)
 
     async def aclose(self) -> None:
-        await self._endpoint.client.close()
+        await self.endpoint.client.close()
+
+    def payload(self, request: CompletionRequest, samples: tuple[int, ...]) -> dict[str, object]:
+        """The JSON of one call, as far as the model's capabilities are known."""
+        return build_payload(self.name, request, samples, self.capabilities)
+
+    def read(self, body: bytes, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
+        """The answer to one call; raises as `parse_response`."""
+        return parse_response(body, request)
 
     async def _draw(self, request: CompletionRequest, sample: int) -> Reply:
-        payload = build_payload(self.name, request, (sample,), self.capabilities)
-        return parse_response(await self._endpoint.post("/v1/messages", payload), request)
+        body = await self.endpoint.post("/v1/messages", self.payload(request, (sample,)))
+        return self.read(body, request, (sample,))
 
 
 def build_payload(

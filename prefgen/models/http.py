@@ -137,10 +137,10 @@ class Endpoint:
             response: httpx2.Response = await self.client.post(path, cast_to=httpx2.Response, body=payload)
         # `from None`: the SDK's errors hold the request, headers and all.
         except self.sdk.APIConnectionError as error:
-            raise self._connection_error(error.__cause__ or error) from None
+            raise self.connection_error(error.__cause__ or error) from None
         except self.sdk.APIStatusError as error:
             self.answered = True
-            raise await self._status_error(path, error.response, payload) from None
+            raise await self.status_error(path, error.response, payload) from None
         self.answered = True
         # A real key is long; replacing a made-up one ("EMPTY") could change an answer.
         return self._scrub(response.text).encode() if len(self.key) >= 16 else response.content
@@ -148,7 +148,7 @@ class Endpoint:
     def _scrub(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key != NO_KEY else text
 
-    def _connection_error(self, cause: BaseException) -> PrefgenError:
+    def connection_error(self, cause: BaseException) -> PrefgenError:
         words = self._scrub(str(cause)) or type(cause).__name__
         if isinstance(cause, httpx2.ReadTimeout | httpx2.WriteTimeout):
             return DeadlineError(f"{self.spec}: {words}")
@@ -160,7 +160,7 @@ class Endpoint:
             )
         return TransientError(f"{self.spec}: the connection failed: {words}")
 
-    async def _status_error(
+    async def status_error(
         self, path: str, response: httpx2.Response, payload: Mapping[str, object]
     ) -> PrefgenError:
         status, failure = response.status_code, read_failure(self._scrub(response.text))

@@ -392,7 +392,7 @@ async def test_no_server_at_all_and_one_that_went_away(fake: FakeServer, model: 
     gone = OpenAIModel("tiny", "openai/tiny", url)
     with pytest.raises(ModelUnavailableError, match=url):
         await gone.complete(CompletionRequest(CHAT))
-    gone._endpoint.answered = True
+    gone.endpoint.answered = True
     with pytest.raises(TransientError):
         await gone.complete(CompletionRequest(CHAT))
     await gone.aclose()
@@ -464,11 +464,11 @@ async def test_the_token_limit_goes_by_two_names(fake: FakeServer, model: OpenAI
 
 async def test_more_calls_than_one_pool_holds(fake: FakeServer, model: OpenAIModel) -> None:
     fake.says(answer(choice("x")))
-    model._endpoint.client._client._calls_each = 2
+    model.endpoint.client._client._calls_each = 2
     async with asyncio.TaskGroup() as group:
         calls = [group.create_task(model.complete(CompletionRequest(CHAT))) for _ in range(200)]
     assert all(call.result().served == "served" for call in calls)
-    assert not any(model._endpoint.client._client._in_flight)
+    assert not any(model.endpoint.client._client._in_flight)
 
 
 # --- keys and addresses ------------------------------------------------------------------------------
@@ -492,5 +492,5 @@ async def test_openai_itself_gets_its_own_names(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     model = OpenAIModel("gpt", "openai/gpt")
     assert (model._official, model._limit, model.identity) == (True, "max_completion_tokens", "openai/gpt")
-    assert KEY not in repr(model) + repr(model._endpoint) + repr(model.__dict__)
+    assert KEY not in repr(model) + repr(model.endpoint) + repr(model.__dict__)
     await model.aclose()
