@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import httpx2
 from pydantic import BaseModel, Field
 
 from prefgen.completion import (
@@ -21,7 +22,7 @@ from prefgen.completion import (
 from prefgen.errors import RequestRefusedError, UnsupportedParameterError
 from prefgen.messages import as_dicts
 from prefgen.models.answers import answer_text, choice_schema
-from prefgen.models.http import Endpoint, PooledClient, each, find_key, parse_body
+from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS = 20
@@ -54,7 +55,7 @@ class OpenAIModel:
         return await each(self._draw(request, (sample,)) for sample in samples)
 
     async def aclose(self) -> None:
-        await self.endpoint.client.close()
+        await self.endpoint.aclose()
 
     def payload(self, request: CompletionRequest, samples: tuple[int, ...]) -> dict[str, object]:
         """The JSON of one call, as far as the model's capabilities are known."""
@@ -99,8 +100,9 @@ def open_endpoint(name: str, spec: str, url: str | None, api_key: str | None) ->
 
     key = find_key("OPENAI_API_KEY", api_key, url, spec)
     url = url or DEFAULT_URL
-    client = openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=PooledClient())
-    return Endpoint(spec, name, url, "OPENAI_API_KEY", key, openai, client)
+    tls = httpx2.create_ssl_context()
+    client = openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=open_http(tls))
+    return Endpoint(spec, name, url, "OPENAI_API_KEY", key, openai, client, tls)
 
 
 def is_official(url: str) -> bool:

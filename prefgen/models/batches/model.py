@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import httpx2
-
 from prefgen.completion import CompletionRequest, Model, Reply
 from prefgen.engine import Budget
 from prefgen.errors import (
@@ -29,6 +27,7 @@ from prefgen.models.batches.settings import BatchSettings
 from prefgen.models.batches.store import Asked, BatchStore, custom_id, new_tag
 from prefgen.models.batches.watching import Watcher
 from prefgen.models.http import each
+from prefgen.models.wire import HTTPAnswer
 
 _PASSING = (TransientError, DeadlineError, RateLimitError)
 _MOST_LESSONS = 16
@@ -178,9 +177,9 @@ class BatchModel:
             raise
 
     async def _fault(self, question: _Question, found: Asked) -> PrefgenError:
-        response = httpx2.Response(found.status or 500, content=found.body)
+        answer = HTTPAnswer(found.status or 500, {}, found.body)
         endpoint, path = self._service.endpoint, self._service.path
-        return await endpoint.status_error(path, response, self._payload(question))
+        return await endpoint.status_error(path, answer, self._payload(question))
 
     async def _wait(self, question: _Question, tag: str | None) -> None:
         """Until there is a reason to look into the store again."""

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from prefgen.completion import CompletionRequest, Model, Reply
 from prefgen.errors import TransientError
-from prefgen.models.http import Endpoint
+from prefgen.models.http import Endpoint, wire_error
+from prefgen.models.wire import HTTPAnswer
 
 SKEW = 600.0
 """Seconds by which a provider's clock and ours may differ."""
@@ -97,10 +98,12 @@ async def asking(endpoint: Endpoint, path: str) -> AsyncIterator[None]:
     try:
         yield
     except endpoint.sdk.APIConnectionError as error:
-        raise endpoint.connection_error(error.__cause__ or error) from None
+        raise endpoint.connection_error(wire_error(error)) from None
     except endpoint.sdk.APIStatusError as error:
         endpoint.answered = True
-        raise await endpoint.status_error(path, error.response, {}) from None
+        response = error.response
+        answer = HTTPAnswer(response.status_code, response.headers, response.content)
+        raise await endpoint.status_error(path, answer, {}) from None
     except (endpoint.sdk.APIError, httpx2.HTTPError) as error:
         raise TransientError(f"{endpoint.spec}: {path}: {error or type(error).__name__}") from None
     endpoint.answered = True
