@@ -63,6 +63,7 @@ class Batching:
         except NoSuchRouteError as error:
             self.may.discard(adapter.spec)
             if not self.may:
+                await adapter.aclose()
                 raise UsageError(
                     f"--batch: the server has no batches: {error}\n  fix: leave out --batch"
                 ) from error

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from prefgen.completion import CompletionRequest, Sampling
+from prefgen.completion import Completion, CompletionRequest, Sampling
 from prefgen.messages import Message
 from prefgen.models.scripted import open_scripted
 
@@ -105,7 +105,7 @@ def chat(body: dict[str, Any], salt: int = 0) -> dict[str, Any]:
     words = tuple((body.get("structured_outputs") or {}).get("choice", ())) if body.get("logprobs") else ()
     form = (body.get("response_format") or {}).get("json_schema", {}).get("schema")
     request = CompletionRequest(_messages(body), Sampling(seed=seed), label_words=words, schema=form)
-    told = [script._one(request, sample) for sample in range(count)]
+    told = [_echo(request) or script._one(request, sample) for sample in range(count)]
     choices = [
         {
             "index": index,
@@ -137,14 +137,18 @@ def chat(body: dict[str, Any], salt: int = 0) -> dict[str, Any]:
 def message(body: dict[str, Any], salt: int = 0) -> dict[str, Any]:
     """Anthropic's answer, by the same."""
     form = ((body.get("output_config") or {}).get("format") or {}).get("schema")
-    one = open_scripted(body["model"])._one(
-        CompletionRequest(_messages(body), Sampling(seed=salt), schema=form), 0
-    )
+    request = CompletionRequest(_messages(body), Sampling(seed=salt), schema=form)
+    one = _echo(request) or open_scripted(body["model"])._one(request, 0)
     return {
         "id": "m", "type": "message", "role": "assistant", "model": "served-" + body["model"],
         "content": [{"type": "text", "text": one.text}], "stop_reason": "end_turn", "stop_sequence": None,
         "usage": {"input_tokens": 10, "output_tokens": one.output_tokens},
     }  # fmt: skip
+
+
+def _echo(request: CompletionRequest) -> Completion | None:
+    text = request.messages[-1].content
+    return Completion(text, output_tokens=1) if text.startswith("echo ") else None
 
 
 def _messages(body: dict[str, Any]) -> tuple[Message, ...]:

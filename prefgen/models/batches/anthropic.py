@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel
 
 from prefgen.models.batches.service import (
@@ -54,14 +54,12 @@ class AnthropicBatches:
             await self._batches.list(limit=1, timeout=ASIDE)
 
     def line(self, custom_id: str, payload: Mapping[str, object]) -> bytes:
-        return json.dumps({"custom_id": custom_id, "params": payload}, ensure_ascii=False).encode(
-            errors="replace"
-        )
+        return orjson.dumps({"custom_id": custom_id, "params": payload})
 
     async def submit(self, tag: str, lines: Sequence[bytes]) -> str:
         async with self._asking():
             batch = await self._batches.create(
-                requests=[json.loads(line) for line in lines], timeout=TRANSFER
+                requests=[orjson.loads(line) for line in lines], timeout=TRANSFER
             )
         return str(batch.id)
 
@@ -117,9 +115,9 @@ def _result(line: _Line | None) -> Result:
         return UNREADABLE
     outcome = line.result
     if outcome.type == "succeeded":
-        return Result(line.custom_id, 200, json.dumps(outcome.message).encode())
+        return Result(line.custom_id, 200, orjson.dumps(outcome.message))
     if outcome.type == "errored":
         body = outcome.error or {}
         kind = (body.get("error") or {}).get("type", "")
-        return Result(line.custom_id, _STATUS.get(kind, 500), json.dumps(body).encode())
+        return Result(line.custom_id, _STATUS.get(kind, 500), orjson.dumps(body))
     return Result(line.custom_id, NOT_RUN)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+import orjson
 from pydantic import BaseModel
 
 from prefgen.models.batches.service import (
@@ -44,7 +44,7 @@ class OpenAIBatches:
 
     def line(self, custom_id: str, payload: Mapping[str, object]) -> bytes:
         request = {"custom_id": custom_id, "method": "POST", "url": f"/v1{self.path}", "body": payload}
-        return json.dumps(request, ensure_ascii=False).encode(errors="replace")
+        return orjson.dumps(request)
 
     async def submit(self, tag: str, lines: Sequence[bytes]) -> str:
         async with asking(self.endpoint, "/files"):
@@ -114,8 +114,8 @@ def _result(line: _Line | None) -> Result:
     if line.response is not None:
         # Status 0 has been seen in the output file of a batch that counted no failure.
         status = line.response.status_code or 500
-        return Result(line.custom_id, status, json.dumps(line.response.body).encode())
+        return Result(line.custom_id, status, orjson.dumps(line.response.body))
     error = line.error or {}
     if error.get("code") in _NOT_RUN:
         return Result(line.custom_id, NOT_RUN)
-    return Result(line.custom_id, 500, json.dumps({"error": error}).encode())
+    return Result(line.custom_id, 500, orjson.dumps({"error": error}))

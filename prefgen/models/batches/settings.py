@@ -9,15 +9,19 @@ from dataclasses import dataclass
 class BatchSettings:
     """`size`: requests in one batch at most. `poll`: seconds between two looks at a batch, in the end.
     `attempts`: batches one question may come back from without an answer. `patience`: seconds for which a
-    provider may be out of reach. `grace`: seconds after which a batch that was sent is surely listed."""
+    provider may be out of reach."""
 
     size: int = 5000
     poll: float = 120.0
     attempts: int = 5
     patience: float = 3600.0
-    grace: float = 60.0
 
     @property
     def quiet(self) -> float:
         """Seconds without a further question after which a batch that is not full is sent."""
         return min(5.0, self.poll)
+
+    @property
+    def grace(self) -> float:
+        """Seconds after which a batch that was sent is surely listed."""
+        return min(60.0, 5 * self.poll)
