@@ -62,13 +62,16 @@ class Batching:
             await service.check()
         except NoSuchRouteError as error:
             self.may.discard(adapter.spec)
-            if not self.may:
-                await adapter.aclose()
-                raise UsageError(
-                    f"--batch: the server has no batches: {error}\n  fix: leave out --batch"
-                ) from error
-            console.warn(f"{adapter.spec} has no batches: it is asked directly, at its full price")
-            return direct
+            if self.may:
+                console.warn(f"{adapter.spec} has no batches: it is asked directly, at its full price")
+                return direct
+            await adapter.aclose()
+            raise UsageError(
+                f"--batch: the server has no batches: {error}\n  fix: leave out --batch"
+            ) from error
+        except BaseException:
+            await adapter.aclose()
+            raise
         model = BatchModel(
             direct, adapter, service, BatchStore(ledger.path), budget, self.settings,
             busy=busy, tell=console.note, warn=console.warn,

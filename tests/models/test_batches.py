@@ -422,7 +422,8 @@ async def test_a_full_queue_gets_smaller_batches(server: BatchServer, tmp_path: 
 async def test_another_accounts_batch_of_the_same_size_is_not_taken_for_ours(
     server: BatchServer, tmp_path: Path
 ) -> None:
-    server.take("anthropic", [(f"theirs-{n}", {"model": "writer", "messages": []}) for n in range(9)], {})
+    body = {"model": "writer", "messages": [{"role": "user", "content": "theirs"}]}
+    server.take("anthropic", [(f"theirs-{number}", body) for number in range(9)], {})
     server.sent.clear()
     server.lost_replies = 1
     async with through(server, tmp_path, "anthropic") as opened:
