@@ -174,7 +174,7 @@ class EngineModel:
     async def complete(self, request: CompletionRequest) -> Reply:
         expected = self._tokens.expect(request)
         reply = await self.engine.call(lambda: self._adapt(request), expected)
-        self.engine.pace.correct(expected, self._tokens.learn(request, reply))
+        self.engine.pace.correct(expected, self._tokens.learn(request, expected, reply))
         return reply
 
     async def _adapt(self, request: CompletionRequest) -> Reply:

@@ -24,9 +24,8 @@ class TokenEstimate:
             characters(request) * self._input / self._characters, allowed * self._output / self._allowed
         )
 
-    def learn(self, request: CompletionRequest, reply: Reply) -> Size:
+    def learn(self, request: CompletionRequest, expected: Size, reply: Reply) -> Size:
         """What the reply says; what it does not say is as expected."""
-        expected = self.expect(request)
         told = [item.input_tokens for item in reply.completions]
         written = [item.output_tokens for item in reply.completions]
         counted_in, counted_out = expected.input_tokens, expected.output_tokens

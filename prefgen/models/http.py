@@ -123,6 +123,7 @@ class Endpoint:
     _wire: Wire = field(init=False, repr=False)
     _by_sdk: bool = field(init=False)
     _heads: dict[str, bytes] = field(default_factory=dict, repr=False)
+    _learning: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     def __post_init__(self) -> None:
         self._wire, self._by_sdk = Wire(self.url, self.tls), _has_proxy(self.url)
@@ -147,13 +148,19 @@ class Endpoint:
 
     async def _send(self, path: str, body: bytes) -> HTTPAnswer:
         if not self._by_sdk:
-            if path not in self._heads:
-                self._heads[path] = await self._head(path)
-            answer = await self._wire.send(self._heads[path], body)
+            head = self._heads.get(path) or await self._learn_head(path)
+            answer = await self._wire.send(head, body)
             if not 300 <= answer.status < 400:
                 return answer
             self._by_sdk = True
         return await self._send_by_sdk(path, body)
+
+    async def _learn_head(self, path: str) -> bytes:
+        # The first calls come many at once, and the SDK takes milliseconds for one.
+        async with self._learning:
+            if path not in self._heads:
+                self._heads[path] = await self._head(path)
+        return self._heads[path]
 
     async def _head(self, path: str) -> bytes:
         """What the SDK would write before the body, but for the body's length."""

@@ -73,7 +73,9 @@ class OpenAIModel:
             raise UnsupportedParameterError("n", words)
         if request.label_words and not self.capabilities.lacks("logprobs"):
             self._learn_logprobs(reply)
-        return replace(reply, completions=reply.completions[: len(samples)])
+        if len(reply.completions) > len(samples):
+            return replace(reply, completions=reply.completions[: len(samples)])
+        return reply
 
     async def _draw(self, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
         return self.read(await self._send(self.payload(request, samples)), request, samples)
@@ -206,13 +208,18 @@ def parse_response(body: bytes, request: CompletionRequest) -> Reply:
     choices, usage = sorted(answer.choices, key=lambda choice: choice.index), answer.usage or _Usage()
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
     shares = _shares(usage.completion_tokens, len(choices))
-    first, *rest = (
-        replace(_completion(choice, request), output_tokens=share)
-        for choice, share in zip(choices, shares, strict=True)
-    )
-    first = replace(first, input_tokens=usage.prompt_tokens, cached_tokens=cached)
     nothing = None if usage.prompt_tokens is None else 0
-    return Reply((first, *(replace(other, input_tokens=nothing) for other in rest)), answer.model)
+    completions = [
+        _completion(
+            choice, request, (nothing, share, None) if index else (usage.prompt_tokens, share, cached)
+        )
+        for index, (choice, share) in enumerate(zip(choices, shares, strict=True))
+    ]
+    return Reply(tuple(completions), answer.model)
+
+
+_Tokens = tuple[int | None, int | None, int | None]
+"""Input, output and cached tokens, as the last fields of a `Completion`."""
 
 
 def _shares(total: int | None, draws: int) -> list[int | None]:
@@ -221,10 +228,10 @@ def _shares(total: int | None, draws: int) -> list[int | None]:
     return [total // draws + (position < total % draws) for position in range(draws)]
 
 
-def _completion(choice: _Choice, request: CompletionRequest) -> Completion:
+def _completion(choice: _Choice, request: CompletionRequest, tokens: _Tokens) -> Completion:
     message = choice.message
     if message.refusal:
-        return Completion(message.refusal, "refusal")
+        return Completion(message.refusal, "refusal", None, *tokens)
     raw = message.content or ""
     text = answer_text(raw, request.choices)
     logprobs = None
@@ -234,7 +241,7 @@ def _completion(choice: _Choice, request: CompletionRequest) -> Completion:
     finish = _FINISH.get(choice.finish_reason or "", "other")
     if finish == "length" and _is_whole(text, request.choices):
         finish = "stop"
-    return Completion(text, finish, logprobs)
+    return Completion(text, finish, logprobs, *tokens)
 
 
 def _is_whole(text: str, choices: tuple[str, ...]) -> bool:
