@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipelines.console import Console
 from prefgen.completion import Model
 from prefgen.engine import Budget
-from prefgen.errors import UsageError
+from prefgen.errors import RateLimitError, TransientError, UsageError
 from prefgen.ledger import Ledger
 from prefgen.models import LOCAL_PROVIDERS, ModelSpec
 from prefgen.models.batches.settings import BatchSettings
@@ -69,6 +69,8 @@ class Batching:
             raise UsageError(
                 f"--batch: the server has no batches: {error}\n  fix: leave out --batch"
             ) from error
+        except (TransientError, RateLimitError):
+            pass  # It may be busy, but it has them.
         except BaseException:
             await adapter.aclose()
             raise

@@ -312,7 +312,7 @@ class BatchModel:
 
     def _follow(self, tag: str, *keys: bytes) -> None:
         self._inside.setdefault(tag, set()).update(keys)
-        if tag not in self._following:
+        if tag not in self._following and not self._leaving:
             self._following[tag] = asyncio.create_task(self._collect(tag))
 
     async def _collect(self, tag: str) -> None:

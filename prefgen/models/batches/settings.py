@@ -11,7 +11,7 @@ class BatchSettings:
     `attempts`: batches one question may come back from without an answer. `patience`: seconds for which a
     provider may be out of reach."""
 
-    size: int = 5000
+    size: int = 2000
     poll: float = 120.0
     attempts: int = 5
     patience: float = 3600.0

@@ -14,6 +14,7 @@ import time
 import uuid
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ class BatchStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writing = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         with self._failing():
             self._reader, self._writer = self._connect(), self._connect()
             with self._writer:
@@ -90,6 +91,7 @@ class BatchStore:
 
     def close(self) -> None:
         """Forgets what the ledger has by now."""
+        self._thread.shutdown()
         with self._failing(), self._writer:
             self._writer.execute(
                 "DELETE FROM batch_requests WHERE status IS NOT NULL AND answer IN (SELECT key FROM answers)"
@@ -225,8 +227,8 @@ class BatchStore:
                 connection.execute("BEGIN IMMEDIATE")
                 return write(connection)
 
-        async with self._writing:
-            return await asyncio.shield(asyncio.to_thread(run))
+        # Cancelling the wait does not undo the write: the thread ends it before the next, and before `close`.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, run))
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
