@@ -118,8 +118,8 @@ class CallConfig(BaseModel):
     batch: bool = False
     """Ask models behind OpenAI's or Anthropic's API through their batches: half the price, within a day."""
     batch_size: int = Field(default=2000, ge=1)
-    """With --batch: requests in one batch at most, and prompts under way at once, whose calls take about 20 KB
-    of memory each."""
+    """With --batch: requests in one batch at most, and prompts under way at once; a waiting call takes about
+    20 KB of memory."""
     batch_poll: float = Field(default=120, gt=0)
     """With --batch: seconds between two looks at a batch that takes long."""
     seed: int = Field(default=0, ge=0)
