@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipelines.console import Console
+from prefgen.budget import Account
 from prefgen.completion import Model
-from prefgen.engine import Budget
 from prefgen.errors import RateLimitError, TransientError, UsageError
 from prefgen.ledger import Ledger
 from prefgen.models import LOCAL_PROVIDERS, ModelSpec
@@ -40,7 +40,7 @@ class Batching:
         direct: Model,
         adapter: Model,
         ledger: Ledger,
-        budget: Budget,
+        account: Account,
         console: Console,
         busy: Callable[[], bool],
     ) -> Model:
@@ -75,7 +75,7 @@ class Batching:
             await adapter.aclose()
             raise
         model = BatchModel(
-            direct, adapter, service, BatchStore(ledger.path), budget, self.settings,
+            direct, adapter, service, BatchStore(ledger), account, self.settings,
             busy=busy, tell=console.note, warn=console.warn,
         )  # fmt: skip
         model.start()
@@ -92,7 +92,7 @@ def warn_of_open(spec: str, identity: str, ledger: Ledger, console: Console) -> 
     """A run without --batch pays a second time for what stands in open batches."""
     from prefgen.models.batches.store import BatchStore
 
-    store = BatchStore(ledger.path)
+    store = BatchStore(ledger)
     waiting = sum(batch.requests for batch in store.open_batches(identity))
     store.close()
     if waiting:

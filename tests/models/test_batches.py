@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from batch_server import OK, BatchServer, Outcome, serving
 
+from prefgen.budget import Account, Budget
 from prefgen.completion import CompletionRequest, Reply, Sampling
-from prefgen.engine import Budget, EngineModel, Limits
+from prefgen.engine import EngineModel, Limits
 from prefgen.errors import (
     BudgetError,
     ModelUnavailableError,
@@ -58,10 +59,10 @@ class Through:
             adapter = AnthropicModel("writer", "anthropic/writer", server.url, SECRET)
             self.service = AnthropicBatches(adapter.endpoint)
         how = {"size": 1000, "poll": 0.05, "attempts": 3, "patience": 20.0} | settings
-        direct = EngineModel(adapter, Limits(first_wait=0.01), budget)
-        self.store = BatchStore(ledger.path)
+        direct = EngineModel(adapter, Limits(first_wait=0.01), Account(budget))
+        self.store = BatchStore(ledger)
         self.batches = BatchModel(
-            direct, adapter, self.service, self.store, budget, BatchSettings(**how),
+            direct, adapter, self.service, self.store, Account(budget), BatchSettings(**how),
             busy=busy, tell=self.told.append, warn=self.warned.append,
         )  # fmt: skip
         self.batches.start()

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from prefgen.budget import Account
 from prefgen.completion import CompletionRequest, Model, Reply
-from prefgen.engine import Budget
 from prefgen.errors import (
     BudgetError,
     CallError,
@@ -23,7 +23,7 @@ from prefgen.ledger import ledger_key
 from prefgen.messages import Json
 from prefgen.models.batches.sending import Question, Sender
 from prefgen.models.batches.service import Batchable, BatchService
-from prefgen.models.batches.settings import BatchSettings
+from prefgen.models.batches.settings import BatchSettings, directly
 from prefgen.models.batches.store import Asked, BatchStore
 from prefgen.models.batches.turns import Turns
 from prefgen.models.batches.watching import Watcher
@@ -44,7 +44,8 @@ class BatchModel:
 
     `complete` has no deadline. It raises what a direct call would; UnsupportedParameterError where a
     question wants log-probabilities that the model turned out not to give: to ask for other evidence is the
-    caller's, and no batch is spent on finding that out. `tell`, `warn`: notes for people.
+    caller's, and no batch is spent on finding that out. `account`: at the price of a batch. `tell`, `warn`:
+    notes for people.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class BatchModel:
         adapter: Batchable,
         service: BatchService,
         store: BatchStore,
-        budget: Budget,
+        account: Account,
         settings: BatchSettings,
         *,
         busy: Callable[[], bool],
@@ -61,10 +62,10 @@ class BatchModel:
         warn: Callable[[str], None],
     ) -> None:
         self._direct, self._adapter, self._service, self._store = direct, adapter, service, store
-        self._settings, self._tell, self._turns = settings, tell, Turns()
+        self._account, self._settings, self._tell, self._turns = account, settings, tell, Turns()
         self._watcher = Watcher(service, store, settings, tell, warn)
         self._sender = Sender(
-            adapter, service, store, self._watcher, self._turns, budget, settings,
+            adapter, service, store, self._watcher, self._turns, settings,
             busy, lambda: bool(self._trying), tell, self._follow,
         )  # fmt: skip
         self._following: dict[str, asyncio.Task[None]] = {}
@@ -123,10 +124,26 @@ class BatchModel:
             yield Question(ledger_key(self.identity, asked), replace(request, samples=group))
 
     async def _answer(self, question: Question) -> Reply:
+        """What it may cost is set aside until the answer is in; of what was sent before, whatever is left."""
+        found = self._store.find(question.key)
+        if found is None and (directly.get() or self._shape(question) not in self._tried):
+            return await self._at_once(question)
+        budget, most, paid = self._account.budget, self._account.most(question.request), 0.0
+        if found is not None and found.tag is not None:
+            budget.owe(most)
+        else:
+            await budget.take(most)
+        try:
+            reply = await self._through_batch(question)
+            paid = self._account.cost(question.request, reply, most)
+        finally:
+            budget.settle(most, paid)
+        completions = tuple(replace(completion, batched=True) for completion in reply.completions)
+        return replace(reply, completions=completions)
+
+    async def _through_batch(self, question: Question) -> Reply:
         while True:
             found = self._store.find(question.key)
-            if found is None and self._shape(question) not in self._tried:
-                return await self._at_once(question)
             if found is not None and found.status is not None:
                 reply = await self._read(question, found)
                 if reply is not None:

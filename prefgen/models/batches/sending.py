@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from prefgen.completion import CompletionRequest
-from prefgen.engine import Budget
 from prefgen.errors import (
-    BudgetError,
     DeadlineError,
     PrefgenError,
     RateLimitError,
@@ -49,7 +47,6 @@ class Sender:
         store: BatchStore,
         watcher: Watcher,
         turns: Turns,
-        budget: Budget,
         settings: BatchSettings,
         busy: Callable[[], bool],
         learning: Callable[[], bool],
@@ -57,7 +54,7 @@ class Sender:
         on_sent: Callable[[str, Iterable[bytes]], None],
     ) -> None:
         self._adapter, self._service, self._store, self._watcher = adapter, service, store, watcher
-        self._turns, self._budget, self._settings = turns, budget, settings
+        self._turns, self._settings = turns, settings
         self._busy, self._learning, self._tell, self._on_sent = busy, learning, tell, on_sent
         self._size = min(settings.size, service.most)
         self._pending: dict[bytes, Question] = {}
@@ -104,9 +101,6 @@ class Sender:
                     await self._send()
                 finally:
                     self._sending = False
-        except BudgetError as error:
-            self._turns.fail(error, [*self._pending])
-            self._pending.clear()
         except Exception as error:
             self._turns.fail(error)
             self._pending.clear()
@@ -126,14 +120,12 @@ class Sender:
             for batch in self._store.open_batches(self._adapter.identity):
                 await self._watcher.recover(batch)
             tag = new_tag()
-            chosen, broke = self._choose(tag)
+            chosen = self._choose(tag)
             if chosen:
                 await self._submit(tag, chosen)
-        if broke is not None:
-            raise broke
 
-    def _choose(self, tag: str) -> tuple[_Chosen, BudgetError | None]:
-        """What makes the next batch, each question with its line, and the budget's word where it ends it."""
+    def _choose(self, tag: str) -> _Chosen:
+        """What makes the next batch, each question with its line."""
         chosen, size = _Chosen(), 0
         for key, question in [*self._pending.items()]:
             found, lesson = self._store.find(key), self._outdated(question.request)
@@ -146,13 +138,9 @@ class Sender:
                 size += len(line) + 1
                 if len(chosen) == self._size or (chosen and size > self._service.most_bytes):
                     break
-                try:
-                    self._budget.spend()
-                except BudgetError as error:
-                    return chosen, error
                 chosen.append((question, line))
             del self._pending[key]
-        return chosen, None
+        return chosen
 
     def _outdated(self, request: CompletionRequest) -> UnsupportedParameterError | None:
         """What was learnt since it was asked, and makes it another question."""

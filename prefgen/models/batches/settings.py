@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+
+directly: ContextVar[bool] = ContextVar("directly", default=False)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """What is asked in here is not put into batches: the answer is wanted now, at the full price."""
+    before = directly.set(True)
+    try:
+        yield
+    finally:
+        directly.reset(before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,33 +17,32 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
-from prefgen.ledger import LedgerError
+from prefgen.ledger import Ledger, LedgerError
 from prefgen.models.batches.service import Result
 
 T = TypeVar("T")
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS batches (
-    tag TEXT PRIMARY KEY,
-    model TEXT NOT NULL,
-    endpoint TEXT NOT NULL,
-    id TEXT,
-    state TEXT NOT NULL CHECK (state IN ('intended', 'open', 'ended', 'foreign')),
-    requests INTEGER NOT NULL,
-    created REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS batch_requests (
-    key BLOB PRIMARY KEY,
-    answer BLOB NOT NULL,
-    tag TEXT,
-    tries INTEGER NOT NULL DEFAULT 0,
-    status INTEGER,
-    body BLOB
-);
-CREATE INDEX IF NOT EXISTS batch_requests_tag ON batch_requests (tag);
-"""
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS batches (
+        tag TEXT PRIMARY KEY,
+        model TEXT NOT NULL,
+        endpoint TEXT NOT NULL,
+        id TEXT,
+        state TEXT NOT NULL CHECK (state IN ('intended', 'open', 'ended', 'foreign')),
+        requests INTEGER NOT NULL,
+        created REAL NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS batch_requests (
+        key BLOB PRIMARY KEY,
+        answer BLOB NOT NULL,
+        tag TEXT,
+        tries INTEGER NOT NULL DEFAULT 0,
+        status INTEGER,
+        body BLOB
+    )""",
+    "CREATE INDEX IF NOT EXISTS batch_requests_tag ON batch_requests (tag)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +78,14 @@ def custom_id(tag: str, key: bytes) -> str:
 
 
 class BatchStore:
-    """On the file of a ledger, which must be open. Raises LedgerError where the file cannot be used."""
+    """Beside an open ledger. Raises LedgerError where the file cannot be used."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, ledger: Ledger) -> None:
+        self.path = ledger.path
+        ledger.add_tables(*_TABLES)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         with self._failing():
             self._reader, self._writer = self._connect(), self._connect()
-            with self._writer:
-                self._writer.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Forgets what the ledger has by now."""
