@@ -161,13 +161,15 @@ def warnings_about(config: GenerateConfig) -> Iterator[str]:
 
 
 async def drift_watch(config: GenerateConfig, roles: Roles, run: RunDirectory, prompts: int) -> DriftWatch:
-    """A model in this process stays what it is: only a judge behind an API is asked again, in a long run."""
+    """A model in this process stays what it is: only a judge behind an API is asked again, in a long run. Not
+    through batches: each question asked again would wait for one, and the run with it."""
 
     async def again(name: str) -> Judge:
         return await make_judge(config, roles.again(name), run.attempt)
 
     remote = not all(spec.startswith(("vllm/", "transformers/")) for spec in config.judge)
-    every = config.drift_every if remote and prompts > config.drift_every else 0
+    asked_again = remote and not config.batch and prompts > config.drift_every
+    every = config.drift_every if asked_again else 0
     judge = await make_judge(config, roles, run.attempt)
     return DriftWatch(run, roles, judge, again, every=every, accept=config.accept_drift)
 
@@ -193,7 +195,7 @@ async def produce(
     with roles.console.progress("prompts", inputs.prompts, lambda: roles.state) as advance:
         try:
             work = (finish(prompt, number < config.planted) for number, prompt in enumerate(prompts))
-            async for outcome in in_order(work, window=2 * config.concurrency):
+            async for outcome in in_order(work, window=config.window):
                 await watch.see(outcome)
                 publisher.append(outcome)
                 advance()

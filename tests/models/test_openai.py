@@ -397,7 +397,7 @@ async def test_no_server_at_all_and_one_that_went_away(fake: FakeServer, model: 
     gone = OpenAIModel("tiny", "openai/tiny", url)
     with pytest.raises(ModelUnavailableError, match=url):
         await gone.complete(CompletionRequest(CHAT))
-    gone._endpoint.answered = True
+    gone.endpoint.answered = True
     with pytest.raises(ServerAwayError):
         await gone.complete(CompletionRequest(CHAT))
     await gone.aclose()
@@ -504,5 +504,5 @@ async def test_openai_itself_gets_its_own_names(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     model = OpenAIModel("gpt", "openai/gpt")
     assert (model._official, model._limit, model.identity) == (True, "max_completion_tokens", "openai/gpt")
-    assert KEY not in repr(model) + repr(model._endpoint) + repr(model.__dict__)
+    assert KEY not in repr(model) + repr(model.endpoint) + repr(model.__dict__)
     await model.aclose()
