@@ -95,17 +95,42 @@ async def make_line(config: GenerateConfig, roles: Roles, pairing: Pairing, atte
     )
 
 
-async def in_order(work: Iterator[Coroutine[Any, Any, T]], window: int) -> AsyncIterator[T]:
-    """The results of `work` in its order, with at most `window` of it under way."""
+async def in_order(
+    work: Iterator[Coroutine[Any, Any, T]], window: int, ahead: int | None = None
+) -> AsyncIterator[T]:
+    """The results of `work` in its order, with at most `window` of it under way.
+
+    What is done but comes after something that is not waits; at most `ahead` (four windows) are held in all, so
+    that one slow prompt holds up no other until then. The first failure ends all, wherever it stands.
+    """
     running: deque[asyncio.Task[T]] = deque()
+    failed: list[asyncio.Task[T]] = []
+    most = 4 * window if ahead is None else ahead
+    under_way, ended = 0, asyncio.Event()
+
+    def done(task: asyncio.Task[T]) -> None:
+        nonlocal under_way
+        under_way -= 1
+        if not task.cancelled() and task.exception() is not None:
+            failed.append(task)
+        ended.set()
+
     try:
         while True:
-            for item in islice(work, window - len(running)):
-                running.append(asyncio.create_task(item))
+            for item in islice(work, min(window - under_way, most - len(running))):
+                task = asyncio.create_task(item)
+                task.add_done_callback(done)
+                running.append(task)
+                under_way += 1
+            if failed:
+                failed[0].result()
             if not running:
                 return
-            yield await running[0]
-            running.popleft()
+            if running[0].done():
+                yield running.popleft().result()
+            else:
+                ended.clear()
+                await ended.wait()
     finally:
         for task in running:
             task.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import yaml
 
@@ -29,7 +31,7 @@ from prefgen.planted import PlantedResult, swap_errors
 from prefgen.preference import Preference
 from prefgen.rows import CarriedColumns, Format, dpo_row, dpo_schema, kto_row, kto_schema
 from prefgen.run import RunDirectory
-from prefgen.splits import NearDuplicates, held_out
+from prefgen.splits import NearDuplicates, held_out, id_hash
 from prefgen.tables import CANDIDATES, JUDGMENTS, SCORES, UNDECIDED, TableWriter, read_table
 
 _PACKAGES = (
@@ -86,7 +88,7 @@ class Publisher:
         self.run, self.counts = run, Counts()
         self._format, self._carried = format, carried
         self._near = NearDuplicates()
-        self._ids: list[str] = []
+        self._ids = array("Q")
         self.planted: list[PlantedResult] = []
         self.splits: dict[str, dict[str, int]] = {}
         self._confidence = 0.0
@@ -156,7 +158,7 @@ class Publisher:
             self._tables["undecided"].append(undecided_row(preference))
         if not outcome.paired.preferences and not outcome.kto:
             return
-        self._ids.append(outcome.prompt.id)
+        self._ids.append(id_hash(outcome.prompt.id))
         self._near.add(outcome.prompt.text)
         carried = self._carried.values(outcome.prompt.columns)
         for preference in outcome.paired.preferences:
@@ -185,25 +187,25 @@ class Publisher:
 
     def publish_datasets(self, test_share: float) -> None:
         """`dpo/` and `kto/`, split by groups of near-duplicate prompts."""
-        groups = self._near.groups() if self._ids else []
         for name in ("dpo", "kto"):
             self._tables[name].publish()
-        sizes = Counter(groups)
-        test = held_out(dict(sizes), self._ids, test_share) if test_share > 0 else set()
-        test_ids = {name for name, group in zip(self._ids, groups, strict=True) if group in test}
+        test = set[int]()
+        if test_share > 0:
+            ids = np.frombuffer(self._ids, np.uint64)
+            test.update(ids[held_out(self._near.groups(), ids, test_share)].tolist())
         for name, schema in (
             ("dpo", dpo_schema(self._format, self._carried)),
             ("kto", kto_schema(self._format, self._carried)),
         ):
-            self._split(name, schema, test_ids)
+            self._split(name, schema, test)
 
-    def _split(self, name: str, schema: pa.Schema, test_ids: set[str]) -> None:
+    def _split(self, name: str, schema: pa.Schema, test: set[int]) -> None:
         writers = {
             split: TableWriter(self.run.path / name / f"{split}.parquet", schema)
             for split in ("train", "test")
         }
         for row in read_table(self.run.path / ".work" / f"{name}.parquet"):
-            writers["test" if row["prompt_id"] in test_ids else "train"].append(row)
+            writers["test" if id_hash(row["prompt_id"]) in test else "train"].append(row)
         for writer in writers.values():
             writer.publish()
         self.splits[name] = {split: writer.count for split, writer in writers.items()}

@@ -3,7 +3,8 @@
 Each kind of failure has exactly one layer that answers it:
 
     429, overload            `Gate`: fewer at once, nobody before `Retry-After`; costs no attempt
-    connection, 5xx, cut     `_attempt`, by tenacity: `attempts` tries with growing, jittered waits
+    server gone away         the same, until it is back or patience ends
+    connection, 5xx, cut     `Engine.call`, by tenacity: `attempts` tries with growing, jittered waits
     no answer in time        the same, after `deadline` seconds
     parameter refused        `_adapt`: learnt once, left out from then on
     unreadable judge reply   the judge (`judges/`), not here
@@ -14,9 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -26,27 +25,37 @@ from prefgen.completion import Capabilities, CompletionRequest, Model, Reply, Re
 from prefgen.errors import (
     BudgetError,
     DeadlineError,
+    ModelUnavailableError,
+    PrefgenError,
     RateLimitError,
     RequestRefusedError,
+    ServerAwayError,
     TransientError,
     UnsupportedParameterError,
 )
+from prefgen.gate import Gate
 from prefgen.messages import Messages
+from prefgen.pace import Pace, PerMinute, Size
+from prefgen.tokens import TokenEstimate
 
 T = TypeVar("T")
+_NOTHING, _AS_MANY_AS_IT_TAKES = Size(), PerMinute()
+_AGAIN = (TransientError, DeadlineError)
 _CAPABILITIES = [field.name for field in fields(Capabilities) if field.name != "learnt"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`concurrency`: calls in flight at most. `deadline`: seconds for one attempt. `attempts`: tries of
-    one call, 429s not counted. `patience`: seconds one call may spend being told to wait."""
+    one call, 429s not counted. `patience`: seconds one call may spend being told to wait. `per_minute`: what
+    the provider allows."""
 
     concurrency: int = 64
     deadline: float = 600.0
     attempts: int = 5
     patience: float = 1800.0
     first_wait: float = 0.5
+    per_minute: PerMinute = _AS_MANY_AS_IT_TAKES
 
 
 class Budget:
@@ -71,116 +80,85 @@ class Budget:
         self.spent += 1
 
 
-class Gate:
-    """Lets at most `limit` calls through; halves the limit when told to slow down, then grows it back
-    by one for every `limit` successes (AIMD)."""
-
-    def __init__(self, most: int) -> None:
-        self.most, self.limit = most, float(most)
-        self._inside = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._closed_until = 0.0
-        self._reopening: asyncio.TimerHandle | None = None
-
-    @asynccontextmanager
-    async def __call__(self) -> AsyncIterator[None]:
-        while self._inside >= int(self.limit) or time.monotonic() < self._closed_until:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                # A turn already given to us must go to the next in line.
-                if turn.done() and not turn.cancelled():
-                    self._admit()
-                raise
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            self._admit()
-
-    def succeeded(self) -> None:
-        self.limit = min(self.most, self.limit + 1 / self.limit)
-
-    def slow_down(self, seconds: float) -> None:
-        """Nobody enters for `seconds`. Of several refusals at once only the first halves the limit."""
-        now = time.monotonic()
-        if now >= self._closed_until:
-            self.limit = max(1.0, self.limit / 2)
-        self._closed_until = max(self._closed_until, now + seconds)
-        if self._reopening is not None:
-            self._reopening.cancel()
-        delay = self._closed_until - now
-        self._reopening = asyncio.get_running_loop().call_later(delay + 0.001, self._admit)
-
-    def _admit(self) -> None:
-        if time.monotonic() < self._closed_until:
-            return
-        free = int(self.limit) - self._inside
-        while self._waiting and free > 0:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                free -= 1
-
-
 class Engine:
-    """A `Model` or `RewardModel` made dependable: bounded, retried, with a deadline on every wait."""
+    """A `Model` or `RewardModel` made dependable: bounded, paced, retried, with a deadline on every wait."""
 
     def __init__(self, name: str, limits: Limits, budget: Budget) -> None:
         self.name, self.limits, self.budget = name, limits, budget
         self.gate = Gate(limits.concurrency)
+        self.pace = Pace(limits.per_minute)
         self.retries = 0
         self.rate_limited = 0
 
-    async def call(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, send: Callable[[], Awaitable[T]], expected: Size = _NOTHING) -> T:
         """`send()` until it answers. Raises the last CallError when the tries are used up."""
+        try:
+            return await self._admitted(send, expected)
+        except _AGAIN as error:
+            if self.limits.attempts == 1:
+                raise
+            failure = error
+        async for attempt in self._attempts():
+            with attempt:
+                if attempt.retry_state.attempt_number == 1:
+                    raise failure  # The first attempt: the one above, which most calls need alone.
+                return await self._admitted(send, expected)
+        raise AssertionError("tenacity either returns or raises")
+
+    def _attempts(self) -> tenacity.AsyncRetrying:
+        first = self.limits.first_wait
+        return tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self.limits.attempts),
+            wait=tenacity.wait_exponential(multiplier=first, max=30) + tenacity.wait_random(0, first),
+            retry=tenacity.retry_if_exception_type(_AGAIN),
+            before_sleep=self._count_retry,
+            reraise=True,
+        )
+
+    def _count_retry(self, state: tenacity.RetryCallState) -> None:
+        self.retries += 1
+
+    async def _admitted(self, send: Callable[[], Awaitable[T]], expected: Size) -> T:
+        """One attempt, which starts over whenever the provider says to wait."""
         told_to_wait_since: float | None = None
         refusals = 0
         while True:
+            await self.pace.enter(expected)
+            await self.gate.enter()
             try:
-                async with self.gate():
-                    self.budget.spend()
-                    answer = await self._attempt(send)
-                    self.gate.succeeded()
-                    return answer
+                self.budget.spend()
+                return await self._in_time(send)
             except RateLimitError as error:
                 now = time.monotonic()
                 told_to_wait_since = told_to_wait_since or now
                 if now - told_to_wait_since > self.limits.patience:
-                    raise
+                    raise _out_of_patience(error) from error
                 wait = error.retry_after
                 self.gate.slow_down(min(60.0, self.limits.first_wait * 2**refusals) if wait is None else wait)
                 refusals += 1
                 self.rate_limited += 1
-
-    async def _attempt(self, send: Callable[[], Awaitable[T]]) -> T:
-        first = self.limits.first_wait
-        async for attempt in tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(self.limits.attempts),
-            wait=tenacity.wait_exponential(multiplier=first, max=30) + tenacity.wait_random(0, first),
-            retry=tenacity.retry_if_exception_type((TransientError, DeadlineError)),
-            before_sleep=self._count_retry,
-            reraise=True,
-        ):
-            with attempt:
-                return await self._in_time(send)
-        raise AssertionError("tenacity either returns or raises")
-
-    def _count_retry(self, state: tenacity.RetryCallState) -> None:
-        self.retries += 1
-        self.budget.spend()
+            finally:
+                self.gate.leave()
 
     async def _in_time(self, send: Callable[[], Awaitable[T]]) -> T:
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self.limits.deadline) as clock:
-                return await send()
+                answer = await send()
         except TimeoutError as error:
             if not clock.expired():
                 raise TransientError(f"{self.name}: {error or 'the connection timed out'}") from error
+            self.gate.timed_out()
             raise DeadlineError(f"{self.name}: no answer within {self.limits.deadline:g} s") from error
+        self.gate.succeeded(time.monotonic() - began)
+        return answer
+
+
+def _out_of_patience(error: RateLimitError) -> PrefgenError:
+    """A server that does not come back ends the run: the calls after this one would wait as long."""
+    if isinstance(error, ServerAwayError):
+        return ModelUnavailableError(f"{error}; start it again, then run the same command with --resume")
+    return error
 
 
 class EngineModel:
@@ -189,11 +167,15 @@ class EngineModel:
     def __init__(self, model: Model, limits: Limits, budget: Budget) -> None:
         self._model = model
         self.engine = Engine(model.spec, limits, budget)
+        self._tokens = TokenEstimate()
         self.spec, self.identity = model.spec, model.identity
         self.capabilities = model.capabilities
 
     async def complete(self, request: CompletionRequest) -> Reply:
-        return await self.engine.call(lambda: self._adapt(request))
+        expected = self._tokens.expect(request)
+        reply = await self.engine.call(lambda: self._adapt(request), expected)
+        self.engine.pace.correct(expected, self._tokens.learn(request, expected, reply))
+        return reply
 
     async def _adapt(self, request: CompletionRequest) -> Reply:
         # One refusal a capability, and one more for a call that was under way when another learnt it.

@@ -10,6 +10,7 @@ PrefgenError
 ├── BudgetError                   exit 4: stopped by a limit the user set; resumable
 └── CallError                     one call to a model failed; the engine decides what follows
     ├── RateLimitError            429 or overload: slow down, does not use up an attempt
+    │   └── ServerAwayError       it answered before and takes no connection: wait for it as for a 429
     ├── TransientError            worth another attempt: connection lost, 5xx, malformed body
     ├── DeadlineError             no answer in time
     ├── UnsupportedParameterError this model refuses a parameter; strip it and ask again
@@ -94,6 +95,10 @@ class RateLimitError(CallError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ServerAwayError(RateLimitError):
+    pass
 
 
 class TransientError(CallError):

@@ -1,39 +1,55 @@
-"""The ledger: every answer of every model, under the hash of the question.
+"""The ledger: every answer of every model, under the hash of the question, and what each run paid.
 
 One SQLite file in WAL mode, shared by all runs and by several processes. A key is the SHA-256 of
-(model identity, request, sample index); a value is a compressed JSON object. `put` returns once the
-row is committed, so a killed process loses at most the calls still in flight. Commits are grouped by
-one writer thread: as many rows as are waiting go into one transaction.
+(model identity, request, sample index); a value is a JSON object under zstd. `put` returns once the row is
+committed, so a killed process loses at most the calls still in flight.
+
+What is committed outlives the process at once (kill -9, a crash). A power cut may undo the last commits,
+those since SQLite last synced the file, but never leaves it damaged: WAL with `synchronous = NORMAL`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
 import os
-import queue
 import sqlite3
-import threading
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from prefgen.errors import UsageError
+from prefgen.ledger_values import Packer
+from prefgen.ledger_writer import Change, Paid, Writer
 from prefgen.messages import Json, canonical
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
-    key BLOB NOT NULL UNIQUE,
-    value BLOB NOT NULL,
-    model TEXT NOT NULL,
-    created TEXT NOT NULL DEFAULT (datetime('now'))
+SCHEMA_VERSION = 2
+"""1: answers. 2: answers and spending. A file of an older version is given what it lacks on opening."""
+_SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS answers (
+        key BLOB NOT NULL UNIQUE,
+        value BLOB NOT NULL,
+        model TEXT NOT NULL,
+        created TEXT NOT NULL DEFAULT (datetime('now'))
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS spending (
+        run TEXT NOT NULL,
+        model TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        cached_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cost_usd REAL,
+        PRIMARY KEY (run, model)
+    )
+    """,
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
-"""
-_Row = tuple[bytes, bytes, str]
-_Job = tuple[list[_Row], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+
+__all__ = ["SCHEMA_VERSION", "Ledger", "LedgerError", "Paid", "default_path", "ledger_key"]
 
 
 class LedgerError(UsageError):
@@ -59,10 +75,9 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._reader, self._writing = self._connect(), self._connect()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
-        self._writer.start()
+        self._packer = Packer()
+        self._reader = self._connect()
+        self._writer = Writer(self._connect(), self._failed)
 
     def __enter__(self) -> Ledger:
         return self
@@ -70,8 +85,7 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._jobs.put(None)
-        self._writer.join()
+        self._writer.close()
         self._reader.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, Json]]:
@@ -81,21 +95,52 @@ class Ledger:
             for key in keys:
                 row = self._reader.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = json.loads(zlib.decompress(row[0]))
-        except (sqlite3.Error, zlib.error, ValueError) as error:
+                    found[key] = self._packer.unpack(row[0])
+        except (sqlite3.Error, ValueError) as error:
             raise self._failed(error) from error
         return found
 
-    async def put(self, model: str, values: Mapping[bytes, Mapping[str, Json]]) -> None:
-        """Stores values and returns when they are on disk. Cancelling the wait does not undo the write.
+    async def put(
+        self, model: str, values: Mapping[bytes, Mapping[str, Json]], paid: Paid | None = None
+    ) -> None:
+        """Stores values, and in the same transaction what they cost; returns when they are on disk.
 
-        A key that another process stored in the meantime keeps its first value.
+        Cancelling the wait does not undo the write. A key that another process stored in the meantime keeps
+        its first value; what it cost here is counted all the same.
         """
-        rows = [(key, zlib.compress(canonical(dict(value)), 1), model) for key, value in values.items()]
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._jobs.put((rows, loop, done))
-        await done
+        pack = self._packer.pack
+        await self._writer.put(lambda: [(key, pack(value), model) for key, value in values.items()], paid)
+
+    async def charge(self, paid: Paid) -> None:
+        """Adds what calls cost that gave no answer to keep."""
+        await self._writer.write(paid=paid)
+
+    def spent(self, run: str) -> dict[str, Paid]:
+        """What a run has paid so far, by model; models without a call are absent."""
+        rows = self.read("SELECT * FROM spending WHERE run = ? ORDER BY model", run)
+        return {row[1]: Paid(*row) for row in rows}
+
+    def add_tables(self, *statements: str) -> None:
+        """Tables for a module of its own: `CREATE … IF NOT EXISTS` statements, in one transaction."""
+        connection = self._connect()
+        try:
+            _all_or_none(connection, statements)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        finally:
+            connection.close()
+
+    async def write(self, change: Change) -> None:
+        """Runs `change(connection)` in the next transaction, in the writer's thread; returns when it is on
+        disk. What it raises undoes it alone and is raised here."""
+        await self._writer.write(change)
+
+    def read(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """The rows of a query, as committed by this and other processes."""
+        try:
+            return self._reader.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -113,17 +158,21 @@ class Ledger:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise LedgerError(
                 f"{self.path}: a ledger of version {version}, this prefgen reads up to {SCHEMA_VERSION}; "
                 "upgrade prefgen, or name another file with --ledger"
             )
-        with connection:
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if tables and "answers" not in tables:
+            raise LedgerError(
+                f"{self.path}: a database that is not a ledger; name another file with --ledger"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if version < SCHEMA_VERSION:
+            _all_or_none(connection, _SCHEMA)
 
     def _failed(self, error: BaseException) -> LedgerError:
         return LedgerError(
@@ -131,36 +180,9 @@ class Ledger:
             "free disk space, check its permissions, or name another file with --ledger"
         )
 
-    def _write_forever(self) -> None:
-        connection = self._writing
-        open_for_more = True
-        while open_for_more:
-            jobs = [self._jobs.get()]
-            while not self._jobs.empty() and len(jobs) < 1024:
-                jobs.append(self._jobs.get())
-            open_for_more = None not in jobs
-            self._commit(connection, [job for job in jobs if job is not None])
-        connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        problem: LedgerError | None = None
-        try:
-            with connection:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO answers (key, value, model) VALUES (?, ?, ?)",
-                    [row for rows, _, _ in jobs for row in rows],
-                )
-        except sqlite3.Error as error:
-            problem = self._failed(error)
-        for _, loop, done in jobs:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, done, problem)
-
-
-def _settle(done: asyncio.Future[None], problem: LedgerError | None) -> None:
-    if done.done():
-        return
-    if problem is None:
-        done.set_result(None)
-    else:
-        done.set_exception(problem)
+def _all_or_none(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(statement)

@@ -60,9 +60,12 @@ def _parse_message(item: object, position: int) -> Message:
     return Message(cast(Role, role), content)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical(value: Json) -> bytes:
     """One byte string per JSON value: keys sorted, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def messages_hash(messages: Messages) -> str:

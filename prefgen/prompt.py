@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefgen.errors import InputError
 from prefgen.messages import Json, Messages, messages_hash, parse_messages
 from prefgen.records import identifier, read_records, require_columns, require_text
+from prefgen.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,11 @@ def read_prompts(path: Path, text: str | None = None) -> Iterator[Prompt]:
     A row without `id` gets the hash of its messages; the same row twice is then one id and an error,
     like any id given twice. Raises InputError.
     """
-    first_line: dict[str, int] = {}
+    with closing(Seen()) as seen:
+        yield from _read(path, text, seen)
+
+
+def _read(path: Path, text: str | None, seen: Seen) -> Iterator[Prompt]:
     for record in read_records(path):
         require_columns(path, record, "prompt")
         if text is not None:
@@ -50,15 +56,15 @@ def read_prompts(path: Path, text: str | None = None) -> Iterator[Prompt]:
             ) from error
         given = values.pop("id", None)
         prompt_id = messages_hash(messages) if given is None else identifier(path, record, given)
-        if prompt_id in first_line:
+        before = seen.first(prompt_id, record.line)
+        if before is not None:
             what = "the same prompt" if given is None else f"the id {prompt_id!r}"
             raise InputError(
                 path,
                 f"{what} twice",
                 line=record.line,
-                seen=f"first on line {first_line[prompt_id]}",
+                seen=f"first on line {before}",
                 expected="each id, and each prompt without id, once",
                 fix="remove one, or give each row its own id",
             )
-        first_line[prompt_id] = record.line
         yield Prompt(prompt_id, messages, values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Coroutine, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
@@ -124,8 +124,9 @@ class RecordedModel:
             # A model that gives one answer a call is asked for each by itself, so that each is kept.
             apart = self.capabilities.lacks("n")
             groups = [(sample,) for sample in missing] if apart else [missing]
-            paid = (self._pay(replace(request, samples=group), keys) for group in groups)
-            for fresh in await asyncio.gather(*(self._finishing.shield(call) for call in paid)):
+            paid = [self._finishing.shield(self._pay(_only(request, group), keys)) for group in groups]
+            # Most calls are one group, and gather costs.
+            for fresh in [await paid[0]] if len(paid) == 1 else await asyncio.gather(*paid):
                 known |= fresh
         else:
             self.usage.cached_requests += 1
@@ -191,7 +192,20 @@ class RecordedRewardModel:
 def _to_json(completion: Completion, served: str) -> dict[str, Json]:
     # Half a surrogate pair is no text: neither UTF-8 nor a Parquet file can hold it.
     text = completion.text.encode(errors="replace").decode()
-    return {**asdict(completion), "text": text, "served": served}
+    logprobs = completion.label_logprobs
+    return {
+        "text": text,
+        "finish_reason": completion.finish_reason,
+        "label_logprobs": None if logprobs is None else dict(logprobs),
+        "input_tokens": completion.input_tokens,
+        "output_tokens": completion.output_tokens,
+        "cached_tokens": completion.cached_tokens,
+        "served": served,
+    }
+
+
+def _only(request: CompletionRequest, samples: tuple[int, ...]) -> CompletionRequest:
+    return request if samples == request.samples else replace(request, samples=samples)
 
 
 def _from_json(value: dict[str, Json]) -> tuple[Completion, str]:

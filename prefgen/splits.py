@@ -4,12 +4,16 @@ Near-duplicates are found by MinHash (Broder 1997, by datasketch) over character
 16 bands of 4, a collision counts where the estimated Jaccard similarity is at least 0.8. The buckets are our
 own: in those of datasketch's MinHashLSH each text is held against all of its bucket, one by one, which takes
 time with the square of the number of prompts that are made from one template.
+
+A prompt takes 256 bytes on disk and about 60 in memory while the groups are made.
 """
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +22,13 @@ from prefgen.messages import content_hash
 
 _PERMUTATIONS, _BANDS = 64, 16
 _JACCARD = 0.8
+_COMPARED = 1 << 14
+"""Pairs whose signatures are in memory at once."""
 _REACH = 1000
 """Within one bucket of a band each text is held against this many that follow; buckets are rarely larger."""
 
 Signature = npt.NDArray[np.uint32]
+Indices = npt.NDArray[np.int64]
 
 
 def signature(text: str) -> Signature:
@@ -37,37 +44,45 @@ def signature(text: str) -> Signature:
 
 
 class NearDuplicates:
-    """Groups prompts as they come; 256 bytes a prompt are kept."""
+    """Groups prompts as they come. Their signatures wait in a file without a name."""
 
     def __init__(self) -> None:
-        self._signatures: list[bytes] = []
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object lives
+        weakref.finalize(self, self._file.close)
+        self._count = 0
 
     def add(self, text: str) -> None:
-        self._signatures.append(signature(text).tobytes())
+        self._file.write(signature(text).tobytes())
+        self._count += 1
 
-    def groups(self) -> list[int]:
+    def groups(self) -> Indices:
         """For each text in order, the smallest index of its group."""
-        count = len(self._signatures)
-        matrix = np.frombuffer(b"".join(self._signatures), np.uint32).reshape(count, _PERMUTATIONS)
-        parent = list(range(count))
+        parent = np.arange(self._count)
+        if not self._count:
+            return parent
+        self._file.flush()
+        matrix = np.memmap(self._file, np.uint32, "r", shape=(self._count, _PERMUTATIONS))
         rows = _PERMUTATIONS // _BANDS
         _join_alike(parent, matrix, _buckets(matrix))  # Equal texts first: there may be very many.
         for band in range(_BANDS):
             _join_alike(parent, matrix, _buckets(matrix[:, band * rows : (band + 1) * rows]))
-        return [_root(parent, index) for index in range(count)]
+        return _roots(parent)
 
 
-def _buckets(part: npt.NDArray[np.uint32]) -> npt.NDArray[np.intp]:
-    """A number for each row, the same for equal rows."""
-    part = np.ascontiguousarray(part)
-    keys = part.view(np.dtype((np.void, part.dtype.itemsize * part.shape[1]))).ravel()
-    return np.unique(keys, return_inverse=True)[1]
+def _buckets(part: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    """A number for each row: the same for equal rows, for others another but once in 2^64."""
+    weights = np.random.default_rng(0).integers(1, 2**63, part.shape[1], np.uint64) | np.uint64(1)
+    mixed = np.zeros(len(part), np.uint64)
+    for column, weight in enumerate(weights):
+        mixed = (mixed ^ part[:, column]) * weight
+        mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
-def _join_alike(parent: list[int], matrix: npt.NDArray[np.uint32], buckets: npt.NDArray[np.intp]) -> None:
+def _join_alike(parent: Indices, matrix: npt.NDArray[np.uint32], buckets: npt.NDArray[np.uint64]) -> None:
     """Joins the texts of one bucket that are alike. Those joined already are not compared again."""
     order = np.argsort(buckets, kind="stable")
-    roots = np.array([_root(parent, index) for index in range(len(parent))])
+    roots = _roots(parent)
     for distance in range(1, _REACH + 1):
         first, second = order[:-distance], order[distance:]
         together = buckets[first] == buckets[second]
@@ -75,34 +90,55 @@ def _join_alike(parent: list[int], matrix: npt.NDArray[np.uint32], buckets: npt.
             return
         apart = together & (roots[first] != roots[second])
         first, second = first[apart], second[apart]
-        alike = (matrix[first] == matrix[second]).mean(axis=1) >= _JACCARD
-        for one, other in zip(first[alike].tolist(), second[alike].tolist(), strict=True):
-            _join(parent, one, other)
-        if alike.any():
-            roots = np.array([_root(parent, index) for index in range(len(parent))])
+        joined = False
+        for start in range(0, len(first), _COMPARED):
+            one, other = first[start : start + _COMPARED], second[start : start + _COMPARED]
+            alike = (matrix[one] == matrix[other]).mean(axis=1) >= _JACCARD
+            for left, right in zip(one[alike].tolist(), other[alike].tolist(), strict=True):
+                _join(parent, left, right)
+            joined |= bool(alike.any())
+        if joined:
+            roots = _roots(parent)
 
 
-def _root(parent: list[int], index: int) -> int:
+def _roots(parent: Indices) -> Indices:
+    """Where each chain of parents ends."""
+    while True:
+        above = parent[parent]
+        if (above == parent).all():
+            return above
+        parent = above
+
+
+def _root(parent: Indices, index: int) -> int:
     while parent[index] != index:
         parent[index] = parent[parent[index]]
-        index = parent[index]
+        index = int(parent[index])
     return index
 
 
-def _join(parent: list[int], first: int, second: int) -> None:
+def _join(parent: Indices, first: int, second: int) -> None:
     low, high = sorted((_root(parent, first), _root(parent, second)))
     parent[high] = low
 
 
-def held_out(sizes: dict[int, int], ids: Sequence[str], share: float) -> set[int]:
-    """The groups that are test: in an order fixed by the hash of their first prompt's id, as many as
-    fit into `share` of all rows; never all of them. `sizes`: rows by group; `ids`: prompt ids by index."""
-    budget = share * sum(sizes.values())
-    chosen: set[int] = set()
-    for group in sorted(sizes, key=lambda group: content_hash(ids[group])):
-        if sizes[group] <= budget + 0.5 and len(chosen) + 1 < len(sizes):
-            chosen.add(group)
-            budget -= sizes[group]
+def id_hash(name: str) -> int:
+    """64 bits that order ids at random, in the same way everywhere."""
+    return int(content_hash(name), 16)
+
+
+def held_out(groups: Indices, ids: Iterable[int], share: float) -> npt.NDArray[np.bool_]:
+    """Which prompts are test: whole groups, in an order fixed by the hash of their first prompt's id, as many
+    as fit into `share` of all prompts; never all of them. `ids`: `id_hash` of each."""
+    test = np.zeros(len(groups), np.bool_)
+    first, sizes = np.unique(groups, return_counts=True)
+    hashes = np.fromiter(ids, np.uint64, len(groups))[first]
+    budget, chosen = share * len(groups), list[int]()
+    for place in np.argsort(hashes, kind="stable").tolist():
         if budget < 0.5:
             break
-    return chosen
+        if sizes[place] <= budget + 0.5 and len(chosen) + 1 < len(first):
+            chosen.append(int(first[place]))
+            budget -= int(sizes[place])
+    test[np.isin(groups, chosen)] = True
+    return test

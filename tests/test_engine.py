@@ -9,19 +9,22 @@ from itertools import pairwise
 
 import pytest
 
-from prefgen.completion import Capabilities, CompletionRequest, Reply
-from prefgen.engine import Budget, Engine, EngineModel, Gate, Limits
+from prefgen.completion import Capabilities, Completion, CompletionRequest, Reply, Sampling
+from prefgen.engine import Budget, Engine, EngineModel, Limits
 from prefgen.errors import (
     BudgetError,
     CallError,
     DeadlineError,
+    ModelUnavailableError,
     RateLimitError,
     RequestRefusedError,
+    ServerAwayError,
     TransientError,
     UnsupportedParameterError,
 )
 from prefgen.messages import user
 from prefgen.models.scripted import ScriptedModel
+from prefgen.pace import PerMinute
 
 ASK = CompletionRequest(user("x"))
 
@@ -101,16 +104,6 @@ async def test_a_rate_limit_slows_everybody_down() -> None:
     assert free[1][0] - start >= 0.045
 
 
-async def test_many_refusals_at_once_halve_once_and_successes_grow_it_back() -> None:
-    gate = Gate(16)
-    for _ in range(10):
-        gate.slow_down(0.01)
-    assert gate.limit == 8
-    for _ in range(200):
-        gate.succeeded()
-    assert gate.limit == 16
-
-
 async def test_a_rate_limit_without_retry_after_waits_longer_each_time() -> None:
     subject = engine(first_wait=0.01)
     send, times = failing(*[RateLimitError("429")] * 3)
@@ -127,6 +120,49 @@ async def test_patience_ends() -> None:
     with pytest.raises(RateLimitError):
         await subject.call(send)
     assert len(times) < 6
+
+
+async def test_a_server_that_does_not_come_back_ends_the_run() -> None:
+    subject = engine(patience=0.02)
+    send, _ = failing(*[ServerAwayError("gone", retry_after=0.015)] * 100)
+    with pytest.raises(ModelUnavailableError, match=r"gone.*start it again.*--resume"):
+        await subject.call(send)
+
+
+async def test_a_server_that_comes_back_costs_no_attempt() -> None:
+    subject = engine(attempts=1)
+    send, times = failing(*[ServerAwayError("gone", retry_after=0.001)] * 9)
+    assert await subject.call(send) == "answer"
+    assert (len(times), subject.retries) == (10, 0)
+
+
+async def test_a_call_that_waits_to_be_tried_again_holds_no_place() -> None:
+    subject = engine(concurrency=1, attempts=2, first_wait=0.2)
+    again, times = failing(TransientError("500"))
+    free, free_times = failing()
+    await asyncio.gather(subject.call(again), subject.call(free))
+    assert times[0] < free_times[0] < times[1]
+
+
+async def test_requests_a_minute_are_kept() -> None:
+    subject = engine(concurrency=100, per_minute=PerMinute(requests=600))
+    send, times = failing()
+    start = time.monotonic()
+    await asyncio.gather(*(subject.call(send) for _ in range(60)))
+    # Fifty (five seconds' worth) at once, then ten a second.
+    assert 0.9 < times[-1] - start < 3
+    assert sum(moment - start < 0.05 for moment in times) <= 51
+
+
+async def test_tokens_a_minute_are_learnt_from_the_answers() -> None:
+    """Each answer takes 100 tokens of 6,000 a minute: five at once (500), then one a second."""
+    model = ScriptedModel(lambda request, sample: Completion("x", input_tokens=10, output_tokens=100))
+    limits = Limits(per_minute=PerMinute(output_tokens=6_000))
+    subject = EngineModel(model, limits, Budget())
+    ask = CompletionRequest(user("x"), Sampling(max_tokens=100))
+    start = time.monotonic()
+    await asyncio.gather(*(subject.complete(ask) for _ in range(6)))
+    assert 0.9 < time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize("error", [TransientError("500"), DeadlineError("late")])

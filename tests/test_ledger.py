@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from making import recorded, scripted
 
 from prefgen.completion import Capabilities, Completion, CompletionRequest, Reply, Sampling
 from prefgen.errors import RequestRefusedError, UsageError
-from prefgen.ledger import SCHEMA_VERSION, Ledger, LedgerError, default_path, ledger_key
+from prefgen.ledger import SCHEMA_VERSION, Ledger, LedgerError, Paid, default_path, ledger_key
 from prefgen.messages import user
 from prefgen.models.scripted import ScriptedModel
 from prefgen.recorded import RecordedModel
@@ -271,7 +273,7 @@ async def test_a_full_disk_is_an_error_with_a_fix_and_nothing_is_half_written(tm
     path = tmp_path / "l"
     with Ledger(path) as ledger:
         await ledger.put("m", {b"before": {"v": "kept"}})
-        ledger._writing.execute("PRAGMA max_page_count = 1")
+        ledger._writer.connection.execute("PRAGMA max_page_count = 1")
         big = {f"k{n}".encode(): {"v": os.urandom(3000).hex()} for n in range(50)}
         with pytest.raises(LedgerError, match=r"full.*free disk space"):
             await ledger.put("m", big)
@@ -282,10 +284,10 @@ async def test_a_full_disk_is_an_error_with_a_fix_and_nothing_is_half_written(tm
 
 async def test_after_a_full_disk_the_next_write_may_work(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l") as ledger:
-        ledger._writing.execute("PRAGMA max_page_count = 1")
+        ledger._writer.connection.execute("PRAGMA max_page_count = 1")
         with pytest.raises(LedgerError):
             await ledger.put("m", {b"k": {"v": os.urandom(30_000).hex()}})
-        ledger._writing.execute("PRAGMA max_page_count = 100000")
+        ledger._writer.connection.execute("PRAGMA max_page_count = 100000")
         await ledger.put("m", {b"k": {"v": 1}})
         assert ledger.get([b"k"]) == {b"k": {"v": 1}}
 
@@ -346,3 +348,154 @@ async def test_what_a_model_cannot_do_is_shared_by_all_who_hold_it(tmp_path: Pat
         behind = RecordedModel(model, ledger)
     behind.capabilities.learn_missing("n", "no n")
     assert model.capabilities.lacks("n")
+
+
+VERSION_1 = """
+CREATE TABLE answers (
+    key BLOB NOT NULL UNIQUE,
+    value BLOB NOT NULL,
+    model TEXT NOT NULL,
+    created TEXT NOT NULL DEFAULT (datetime('now'))
+);
+PRAGMA user_version = 1;
+"""
+
+
+def old_ledger(path: Path, count: int = 3) -> None:
+    """A file as version 1 wrote it."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(VERSION_1)
+    for number in range(count):
+        value = zlib.compress(b'{"v":%d}' % number, 1)
+        connection.execute(
+            "INSERT INTO answers (key, value, model) VALUES (?, ?, 'm')", (b"k%d" % number, value)
+        )
+    connection.commit()
+    connection.close()
+
+
+async def test_a_ledger_of_version_1_is_migrated_where_it_is_and_keeps_its_answers(tmp_path: Path) -> None:
+    old_ledger(tmp_path / "l")
+    with Ledger(tmp_path / "l") as ledger:
+        assert ledger.get([b"k0", b"k2"]) == {b"k0": {"v": 0}, b"k2": {"v": 2}}
+        await ledger.put("m", {b"k0": {"v": "other"}, b"k9": {"v": 9}}, Paid("run", "m", requests=1))
+    with Ledger(tmp_path / "l") as ledger:
+        assert ledger.get([b"k0", b"k9"]) == {b"k0": {"v": 0}, b"k9": {"v": 9}}
+        assert ledger.spent("run")["m"].requests == 1
+        assert ledger.read("PRAGMA user_version") == [(SCHEMA_VERSION,)]
+
+
+def test_two_processes_migrate_one_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    old_ledger(path)
+    command = [sys.executable, "-c", WRITER, str(path)]
+    writers = [
+        subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for name in "ab"
+    ]
+    for writer in writers:
+        out, err = writer.communicate(timeout=60)
+        assert out.strip() == "150", err
+    with Ledger(path) as ledger:
+        assert rows(path) == 153
+        assert ledger.spent("none") == {}
+
+
+def test_several_threads_open_an_old_file_at_the_same_moment(tmp_path: Path) -> None:
+    path, together, failed = tmp_path / "l", threading.Barrier(8), list[BaseException]()
+    old_ledger(path)
+
+    def open_it() -> None:
+        together.wait()
+        try:
+            with Ledger(path) as ledger:
+                assert ledger.spent("r") == {}
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+async def test_what_runs_paid_adds_up_by_run_and_model(tmp_path: Path) -> None:
+    paid = Paid("r", "m", 1, 100, 40, 7, 0.25)
+    with Ledger(tmp_path / "l") as ledger:
+        assert ledger.spent("r") == {}
+        await asyncio.gather(*(ledger.put("m", {f"k{n}".encode(): {"v": n}}, paid) for n in range(20)))
+        await ledger.charge(paid)
+        await ledger.charge(Paid("r", "free", 2))
+        await ledger.charge(Paid("other", "m", 5, cost_usd=1.0))
+        assert ledger.spent("r") == {
+            "free": Paid("r", "free", 2),
+            "m": Paid("r", "m", 21, 2100, 840, 147, 5.25),
+        }
+
+
+async def test_a_sum_with_an_unknown_cost_is_unknown(tmp_path: Path) -> None:
+    known, unknown = Paid("r", "m", 1, cost_usd=1.0), Paid("r", "m", 1)
+    with Ledger(tmp_path / "l") as ledger:
+        await ledger.charge(known)
+        await asyncio.gather(ledger.charge(known), ledger.charge(unknown))
+        await ledger.charge(known)
+        assert ledger.spent("r") == {"m": Paid("r", "m", 4)}
+
+
+async def test_an_answer_another_process_was_faster_with_is_still_paid(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l") as ledger, Ledger(tmp_path / "l") as other:
+        await other.put("m", {b"k": {"v": 1}}, Paid("a", "m", 1))
+        await ledger.put("m", {b"k": {"v": 2}}, Paid("b", "m", 1))
+        assert ledger.get([b"k"]) == {b"k": {"v": 1}}
+        assert ledger.spent("b") == {"m": Paid("b", "m", 1)}
+
+
+async def test_nothing_is_charged_for_what_could_not_be_stored(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l") as ledger:
+        ledger._writer.connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(LedgerError, match="free disk space"):
+            await ledger.put("m", {b"k": {"v": os.urandom(30_000).hex()}}, Paid("r", "m", 1))
+        assert ledger.spent("r") == {}
+
+
+async def test_a_module_keeps_tables_of_its_own_beside_the_answers(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l") as ledger:
+        for _ in range(2):
+            ledger.add_tables("CREATE TABLE IF NOT EXISTS notes (text TEXT)")
+        await ledger.write(lambda connection: connection.execute("INSERT INTO notes VALUES ('one')"))
+        assert ledger.read("SELECT text FROM notes WHERE text != ?", "two") == [("one",)]
+
+
+async def test_a_change_that_fails_is_undone_alone(tmp_path: Path) -> None:
+    def half(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES ('half')")
+        raise ValueError("the other half")
+
+    def whole(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES ('whole')")
+
+    with Ledger(tmp_path / "l") as ledger:
+        ledger.add_tables("CREATE TABLE IF NOT EXISTS notes (text TEXT)")
+        results = await asyncio.gather(
+            ledger.put("m", {b"k": {"v": 1}}),
+            ledger.write(half),
+            ledger.write(whole),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [type(None), ValueError, type(None)]
+        assert ledger.read("SELECT text FROM notes") == [("whole",)]
+        assert ledger.get([b"k"]) == {b"k": {"v": 1}}
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=r"not a ledger.*--ledger"):
+        Ledger(path)
+    assert path.read_bytes() == before

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefgen.splits import NearDuplicates, held_out
+from prefgen.messages import content_hash
+from prefgen.splits import NearDuplicates, held_out, id_hash
 
 WORDS = [
     f"{a}{b}"
@@ -29,7 +31,7 @@ def groups_of(texts: list[str]) -> list[int]:
     near = NearDuplicates()
     for text in texts:
         near.add(text)
-    return near.groups()
+    return near.groups().tolist()
 
 
 def reworded(text: str, draw: random.Random) -> str:
@@ -92,10 +94,21 @@ def test_a_group_is_named_by_its_first_member(texts: list[str]) -> None:
     )
 
 
+def held_of(sizes: dict[int, int], ids: list[str], share: float) -> set[int]:
+    """The groups that are test. `sizes`: by the name of the group; `ids`: of the groups' first prompts."""
+    names = [name for name, size in sizes.items() for _ in range(size)]
+    starts = {name: names.index(name) for name in sizes}
+    groups = np.array([starts[name] for name in names], np.int64)
+    hashes = [id_hash(ids[name]) for name in names]
+    test = held_out(groups, hashes, share)
+    chosen = {name for name, is_test in zip(names, test, strict=True) if is_test}
+    assert test.sum() == sum(sizes[name] for name in chosen)  # A group is in one split, all of it.
+    return chosen
+
+
 def share_of(sizes: Counter[int], share: float) -> float:
-    ids = [f"id{number}" for number in range(sum(sizes.values()))]
-    test = held_out(dict(sizes), ids, share)
-    return sum(sizes[group] for group in test) / sum(sizes.values())
+    ids = [f"id{number}" for number in range(len(sizes))]
+    return sum(sizes[group] for group in held_of(dict(sizes), ids, share)) / sum(sizes.values())
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
@@ -108,14 +121,21 @@ def test_the_share_is_about_right(share: float) -> None:
 
 @given(st.dictionaries(st.integers(0, 40), st.integers(1, 50), min_size=1), st.floats(0.01, 0.99))
 def test_training_always_gets_something(sizes: dict[int, int], share: float) -> None:
-    ids = [f"id{number}" for number in range(100)]
-    test = held_out(sizes, ids, share)
+    test = held_of(sizes, [f"id{number}" for number in range(41)], share)
     assert len(test) < len(sizes)
     assert sum(sizes[group] for group in test) <= share * sum(sizes.values()) + 0.5
 
 
 def test_the_choice_depends_on_ids_not_on_places() -> None:
     ids = [f"id{number}" for number in range(50)]
-    chosen = {ids[group] for group in held_out(dict.fromkeys(range(50), 1), ids, 0.2)}
+    chosen = {ids[group] for group in held_of(dict.fromkeys(range(50), 1), ids, 0.2)}
+    assert len(chosen) == 10
     back = ids[::-1]
-    assert {back[group] for group in held_out(dict.fromkeys(range(50), 1), back, 0.2)} == chosen
+    assert {back[group] for group in held_of(dict.fromkeys(range(50), 1), back, 0.2)} == chosen
+
+
+def test_the_choice_stays_what_it_was() -> None:
+    """Resuming a run that an older prefgen began must not move prompts between the splits."""
+    ids = [f"id{number}" for number in range(50)]
+    expected = sorted(range(50), key=lambda number: content_hash(ids[number]))[:5]
+    assert held_of(dict.fromkeys(range(50), 1), ids, 0.1) == set(expected)

@@ -36,7 +36,7 @@ def prompt_groups(path: Path) -> dict[str, int]:
     for prompt_id, messages, _ in prompts_of(path):
         near.add(as_text(messages))
         ids.append(prompt_id)
-    return dict(zip(ids, near.groups(), strict=True))
+    return dict(zip(ids, near.groups().tolist(), strict=True))
 
 
 def surface_found(pairs: Pairs, groups: Sequence[int], seed: int) -> Found | None:

@@ -6,6 +6,7 @@ import os
 from itertools import groupby
 from typing import cast
 
+import httpx2
 from pydantic import BaseModel
 
 from prefgen.completion import (
@@ -18,7 +19,7 @@ from prefgen.completion import (
 )
 from prefgen.messages import Messages
 from prefgen.models.answers import answer_text, choice_schema
-from prefgen.models.http import Endpoint, PooledClient, each, find_key, parse_body
+from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body
 
 DEFAULT_URL = "https://api.anthropic.com"
 _FINISH: dict[str, FinishReason] = {
@@ -45,11 +46,12 @@ class AnthropicModel:
         key = find_key("ANTHROPIC_API_KEY", api_key, url, spec)
         # The SDK adds /v1 itself; a URL pasted from an OpenAI-style server has it already.
         url = (url or DEFAULT_URL).rstrip("/").removesuffix("/v1")
+        tls = httpx2.create_ssl_context()
         client = anthropic.AsyncAnthropic(
-            api_key=key, base_url=url, max_retries=0, http_client=PooledClient()
+            api_key=key, base_url=url, max_retries=0, http_client=open_http(tls)
         )
         self._endpoint = Endpoint(
-            spec, name, url, "ANTHROPIC_API_KEY", key, anthropic, client, models_path="/v1/models"
+            spec, name, url, "ANTHROPIC_API_KEY", key, anthropic, client, tls, models_path="/v1/models"
         )
 
     async def complete(self, request: CompletionRequest) -> Reply:
@@ -57,7 +59,7 @@ class AnthropicModel:
         return await each(self._draw(request, sample) for sample in request.samples)
 
     async def aclose(self) -> None:
-        await self._endpoint.client.close()
+        await self._endpoint.aclose()
 
     async def _draw(self, request: CompletionRequest, sample: int) -> Reply:
         payload = build_payload(self.name, request, (sample,), self.capabilities)

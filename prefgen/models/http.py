@@ -1,7 +1,8 @@
-"""What the adapters for servers share: one sender over an SDK's client, and what each failure means.
+"""What the adapters for servers share: one sender, and what each failure means.
 
     refused, DNS, TLS, before any answer          ModelUnavailableError
-    the same after an answer; cut; not JSON       TransientError
+    the same after an answer                      ServerAwayError
+    cut; not JSON; an error in a 200              TransientError
     401 402 403 404 405 501, no quota or credit   ModelUnavailableError
     3xx: a key goes to no address but the named   ModelUnavailableError
     429 529, 503 of an overloaded server          RateLimitError
@@ -21,26 +22,31 @@ import json
 import math
 import os
 import re
+import ssl
 import time
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from prefgen.completion import Reply
 from prefgen.errors import (
-    DeadlineError,
     ModelUnavailableError,
     PrefgenError,
     RateLimitError,
     RequestRefusedError,
+    ServerAwayError,
     TransientError,
     UnsupportedParameterError,
     UsageError,
 )
+from prefgen.models.wire import CONNECT_TIMEOUT, HTTPAnswer, Wire, WireError
 from prefgen.secrets import SHORTEST, check_url
 
 NO_KEY = "no-key"
@@ -69,6 +75,9 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "temperature": ("temperature",),
 }
 
+_PER_CALL = (b"content-length", b"connection", b"accept-encoding")
+"""Headers that are not the same for all calls, or that the connection decides."""
+
 
 class NoSuchRouteError(ModelUnavailableError):
     """The server is there and does not know the path."""
@@ -92,44 +101,25 @@ def find_key(variable: str, key: str | None, url: str | None, spec: str) -> str:
     )
 
 
-class PooledClient(httpx2.AsyncClient):
-    """Room for thousands of calls at once; how long an answer may take is for the engine.
+def _has_proxy(url: str) -> bool:
+    parts, proxies = urlsplit(url), getproxies()
+    return bool({parts.scheme, "all"} & proxies.keys()) and not proxy_bypass(parts.netloc.rpartition("@")[2])
 
-    A pool looks at each of its connections for each request: 1,024 calls at once through one pool take
-    six times as long as through these small ones. Few calls stay in the first pool, on warm connections.
-    """
 
-    def __init__(self, pools: int = 64, calls_each: int = 32) -> None:
-        verified = httpx2.create_ssl_context()
-        timeout = httpx2.Timeout(3600, connect=10, pool=None)
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        super().__init__(verify=verified, timeout=timeout)
-        self._calls_each = calls_each
-        self._in_flight = [0] * pools
-        self._clients = [
-            httpx2.AsyncClient(verify=verified, timeout=timeout, limits=limits) for _ in range(pools)
-        ]
-
-    async def send(self, request: httpx2.Request, **how: Any) -> httpx2.Response:
-        free = (pool for pool, calls in enumerate(self._in_flight) if calls < self._calls_each)
-        pool = next(free, None)
-        if pool is None:
-            pool = self._in_flight.index(min(self._in_flight))
-        self._in_flight[pool] += 1
-        try:
-            return await self._clients[pool].send(request, **how)
-        finally:
-            self._in_flight[pool] -= 1
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        for client in self._clients:
-            await client.aclose()
+def open_http(tls: ssl.SSLContext) -> httpx2.AsyncClient:
+    """For an SDK: how many calls there are and how long an answer may take is for the engine."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    timeout = httpx2.Timeout(3600, connect=CONNECT_TIMEOUT, pool=None)
+    return httpx2.AsyncClient(verify=tls, timeout=timeout, limits=limits)
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """One served model. `client`: an SDK's async client made without retries; `sdk`: its module."""
+    """One served model. `client`: an SDK's async client made without retries; `sdk`: its module.
+
+    The SDK builds one request a path: its URL, its headers, the key. All others are sent with the same head
+    over `Wire`, or by the SDK where a proxy is set.
+    """
 
     spec: str
     name: str
@@ -138,45 +128,96 @@ class Endpoint:
     key: str = field(repr=False)
     sdk: Any = field(repr=False)
     client: Any = field(repr=False)
+    tls: ssl.SSLContext = field(repr=False)
     models_path: str = "/models"
     answered: bool = False
+    _wire: Wire = field(init=False, repr=False)
+    _by_sdk: bool = field(init=False)
+    _heads: dict[str, bytes] = field(default_factory=dict, repr=False)
+    _learning: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._wire, self._by_sdk = Wire(self.url, self.tls), _has_proxy(self.url)
+
+    async def aclose(self) -> None:
+        self._wire.close()
+        await self.client.close()
 
     async def post(self, path: str, payload: Mapping[str, object]) -> bytes:
         """The body of a 200. Raises what the table above says; no message holds the key."""
+        body = orjson.dumps(payload)
         try:
-            response: httpx2.Response = await self.client.post(path, cast_to=httpx2.Response, body=payload)
+            answer = await self._send(path, body)
         # `from None`: the SDK's errors hold the request, headers and all.
-        except self.sdk.APIConnectionError as error:
-            raise self._connection_error(error.__cause__ or error) from None
-        except self.sdk.APIStatusError as error:
-            self.answered = True
-            raise await self._status_error(path, error.response, payload) from None
+        except WireError as error:
+            raise self._connection_error(error) from None
         self.answered = True
-        return self._scrub(response.text).encode() if len(self.key) >= SHORTEST else response.content
+        if answer.status >= 300:
+            raise await self._status_error(path, answer, payload)
+        if len(self.key) < SHORTEST:
+            return answer.content
+        return answer.content.replace(self.key.encode(), b"[key]")
+
+    async def _send(self, path: str, body: bytes) -> HTTPAnswer:
+        if self._by_sdk:
+            return await self._send_by_sdk(path, body)
+        return await self._wire.send(self._heads.get(path) or await self._learn_head(path), body)
+
+    async def _learn_head(self, path: str) -> bytes:
+        # The first calls come many at once, and the SDK takes milliseconds for one.
+        async with self._learning:
+            if path not in self._heads:
+                self._heads[path] = await self._head(path)
+        return self._heads[path]
+
+    async def _head(self, path: str) -> bytes:
+        """What the SDK would write before the body, but for the body's length."""
+        seen: list[httpx2.Request] = []
+
+        def keep(request: httpx2.Request) -> httpx2.Response:
+            seen.append(request)
+            return httpx2.Response(200, json={})
+
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(keep)) as client:
+            await self.client.with_options(http_client=client).post(path, cast_to=httpx2.Response, body={})
+        (request,) = seen
+        lines = [b"POST %b HTTP/1.1" % request.url.raw_path]
+        lines += [b"%b: %b" % pair for pair in request.headers.raw if pair[0].lower() not in _PER_CALL]
+        return b"\r\n".join(lines) + b"\r\n"
+
+    async def _send_by_sdk(self, path: str, body: bytes) -> HTTPAnswer:
+        try:
+            response: httpx2.Response = await self.client.post(path, cast_to=httpx2.Response, content=body)
+        except self.sdk.APIStatusError as error:
+            response = error.response
+        except self.sdk.APIConnectionError as error:
+            cause = error.__cause__ or error
+            before = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
+            raise WireError(str(cause) or type(cause).__name__, connecting=before) from None
+        return HTTPAnswer(response.status_code, response.headers, response.content)
 
     def _scrub(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key != NO_KEY else text
 
-    def _connection_error(self, cause: BaseException) -> PrefgenError:
-        words = self._scrub(str(cause)) or type(cause).__name__
-        if isinstance(cause, httpx2.ReadTimeout | httpx2.WriteTimeout):
-            return DeadlineError(f"{self.spec}: {words}")
-        never_there = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
-        if never_there and not self.answered:
-            return ModelUnavailableError(
-                f"{self.spec}: no server answers at {self.url} ({words}); "
-                "is it started, and are the address, the proxy settings and the certificate right?"
-            )
-        return TransientError(f"{self.spec}: the connection failed: {words}")
+    def _connection_error(self, error: WireError) -> PrefgenError:
+        words = self._scrub(str(error))
+        if not error.connecting:
+            return TransientError(f"{self.spec}: the connection failed: {words}")
+        if self.answered:
+            return ServerAwayError(f"{self.spec}: the server at {self.url} is gone ({words})")
+        return ModelUnavailableError(
+            f"{self.spec}: no server answers at {self.url} ({words}); "
+            "is it started, and are the address, the proxy settings and the certificate right?"
+        )
 
     async def _status_error(
-        self, path: str, response: httpx2.Response, payload: Mapping[str, object]
+        self, path: str, answer: HTTPAnswer, payload: Mapping[str, object]
     ) -> PrefgenError:
-        status, failure = response.status_code, read_failure(self._scrub(response.text))
+        status, failure = answer.status, read_failure(self._scrub(answer.text))
         words = f"{self.spec}: {status} {failure.words}"
         if 300 <= status < 400:
             # Followed, the key would go to whatever server it names.
-            place = response.headers.get("location", "another address")
+            place = answer.headers.get("location", "another address")
             raise ModelUnavailableError(f"{self.spec}: {self.url} redirects to {place}; give that address")
         if status in (401, 402, 403) or _NO_FUNDS.search(f"{failure.code} {failure.words}"):
             return ModelUnavailableError(f"{words}; check {self.key_variable} and what its account may use")
@@ -184,8 +225,8 @@ class Endpoint:
             return await self._missing(path, failure, words)
         if status in (405, 501):
             return NoSuchRouteError(f"{words}: {self.url} does not do {path}")
-        if status in (429, 529) or (status == 503 and _OVERLOADED.search(response.text)):
-            return RateLimitError(words, retry_after(response.headers))
+        if status in (429, 529) or (status == 503 and _OVERLOADED.search(answer.text)):
+            return RateLimitError(words, retry_after(answer.headers))
         if status in (408, 409) or status >= 500:
             return TransientError(words)
         capability = refused_capability(failure, payload) if status in (400, 422) else None
@@ -222,7 +263,7 @@ def read_failure(text: str) -> Failure:
     """Reads `{"error": {…}}` (OpenAI, Anthropic, vLLM), `{"detail": …}` (FastAPI), or any text."""
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = text
     error = data.get("error") or data if isinstance(data, dict) else data
     if not isinstance(error, dict):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import httpx2
 from pydantic import BaseModel, Field
 
 from prefgen.completion import (
@@ -21,7 +22,7 @@ from prefgen.completion import (
 from prefgen.errors import RequestRefusedError, UnsupportedParameterError
 from prefgen.messages import as_dicts
 from prefgen.models.answers import answer_text, choice_schema
-from prefgen.models.http import Endpoint, PooledClient, each, find_key, parse_body
+from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS = 20
@@ -54,7 +55,7 @@ class OpenAIModel:
         return await each(self._draw(request, (sample,)) for sample in samples)
 
     async def aclose(self) -> None:
-        await self._endpoint.client.close()
+        await self._endpoint.aclose()
 
     async def _draw(self, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
         payload = build_payload(
@@ -67,7 +68,9 @@ class OpenAIModel:
             raise UnsupportedParameterError("n", words)
         if payload.get("logprobs"):
             self._learn_logprobs(reply)
-        return replace(reply, completions=reply.completions[: len(samples)])
+        if len(reply.completions) > len(samples):
+            return replace(reply, completions=reply.completions[: len(samples)])
+        return reply
 
     async def _send(self, payload: dict[str, object]) -> bytes:
         try:
@@ -91,8 +94,9 @@ def open_endpoint(name: str, spec: str, url: str | None, api_key: str | None) ->
 
     key = find_key("OPENAI_API_KEY", api_key, url, spec)
     url = url or DEFAULT_URL
-    client = openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=PooledClient())
-    return Endpoint(spec, name, url, "OPENAI_API_KEY", key, openai, client)
+    tls = httpx2.create_ssl_context()
+    client = openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=open_http(tls))
+    return Endpoint(spec, name, url, "OPENAI_API_KEY", key, openai, client, tls)
 
 
 def is_official(url: str) -> bool:
@@ -196,13 +200,18 @@ def parse_response(body: bytes, request: CompletionRequest) -> Reply:
     choices, usage = sorted(answer.choices, key=lambda choice: choice.index), answer.usage or _Usage()
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
     shares = _shares(usage.completion_tokens, len(choices))
-    first, *rest = (
-        replace(_completion(choice, request), output_tokens=share)
-        for choice, share in zip(choices, shares, strict=True)
-    )
-    first = replace(first, input_tokens=usage.prompt_tokens, cached_tokens=cached)
     nothing = None if usage.prompt_tokens is None else 0
-    return Reply((first, *(replace(other, input_tokens=nothing) for other in rest)), answer.model)
+    completions = [
+        _completion(
+            choice, request, (nothing, share, None) if index else (usage.prompt_tokens, share, cached)
+        )
+        for index, (choice, share) in enumerate(zip(choices, shares, strict=True))
+    ]
+    return Reply(tuple(completions), answer.model)
+
+
+_Tokens = tuple[int | None, int | None, int | None]
+"""Input, output and cached tokens, as the last fields of a `Completion`."""
 
 
 def _shares(total: int | None, draws: int) -> list[int | None]:
@@ -211,10 +220,10 @@ def _shares(total: int | None, draws: int) -> list[int | None]:
     return [total // draws + (position < total % draws) for position in range(draws)]
 
 
-def _completion(choice: _Choice, request: CompletionRequest) -> Completion:
+def _completion(choice: _Choice, request: CompletionRequest, tokens: _Tokens) -> Completion:
     message = choice.message
     if message.refusal:
-        return Completion(message.refusal, "refusal")
+        return Completion(message.refusal, "refusal", None, *tokens)
     raw = message.content or ""
     text = answer_text(raw, request.choices)
     logprobs = None
@@ -224,7 +233,7 @@ def _completion(choice: _Choice, request: CompletionRequest) -> Completion:
     finish = _FINISH.get(choice.finish_reason or "", "other")
     if finish == "length" and _is_whole(text, request.choices):
         finish = "stop"
-    return Completion(text, finish, logprobs)
+    return Completion(text, finish, logprobs, *tokens)
 
 
 def _is_whole(text: str, choices: tuple[str, ...]) -> bool:

@@ -38,7 +38,7 @@ class OpenAIRewardModel:
         return await self._score(messages, response)
 
     async def aclose(self) -> None:
-        await self._endpoint.client.close()
+        await self._endpoint.aclose()
 
     async def _classify(self, messages: Messages, response: str) -> float:
         if self._has_template:

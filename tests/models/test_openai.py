@@ -20,6 +20,7 @@ from prefgen.errors import (
     PrefgenError,
     RateLimitError,
     RequestRefusedError,
+    ServerAwayError,
     TransientError,
     UnsupportedParameterError,
 )
@@ -393,7 +394,7 @@ async def test_no_server_at_all_and_one_that_went_away(fake: FakeServer, model: 
     with pytest.raises(ModelUnavailableError, match=url):
         await gone.complete(CompletionRequest(CHAT))
     gone._endpoint.answered = True
-    with pytest.raises(TransientError):
+    with pytest.raises(ServerAwayError):
         await gone.complete(CompletionRequest(CHAT))
     await gone.aclose()
 
@@ -462,13 +463,27 @@ async def test_the_token_limit_goes_by_two_names(fake: FakeServer, model: OpenAI
     assert limits == ["max_tokens", "max_completion_tokens", "max_completion_tokens"]
 
 
-async def test_more_calls_than_one_pool_holds(fake: FakeServer, model: OpenAIModel) -> None:
+async def test_many_calls_at_once(fake: FakeServer, model: OpenAIModel) -> None:
     fake.says(answer(choice("x")))
-    model._endpoint.client._client._calls_each = 2
     async with asyncio.TaskGroup() as group:
         calls = [group.create_task(model.complete(CompletionRequest(CHAT))) for _ in range(200)]
     assert all(call.result().served == "served" for call in calls)
-    assert not any(model._endpoint.client._client._in_flight)
+
+
+async def test_a_redirect_is_told_and_not_followed(fake: FakeServer, model: OpenAIModel) -> None:
+    fake.says("", 307, {"location": "https://elsewhere.invalid/v1"})
+    with pytest.raises(ModelUnavailableError, match=r"redirects to https://elsewhere\.invalid/v1"):
+        await model.complete(CompletionRequest(CHAT))
+    assert len(fake.paths) == 1
+
+
+async def test_a_proxy_is_left_to_the_sdk(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.says(answer(choice("moved")))
+    monkeypatch.setenv("HTTP_PROXY", fake.url)
+    behind = OpenAIModel("tiny", "openai/tiny", "http://far.invalid/v1")
+    assert (await behind.complete(CompletionRequest(CHAT))).completions[0].text == "moved"
+    assert fake.paths[-1] == "http://far.invalid/v1/chat/completions"
+    await behind.aclose()
 
 
 # --- keys and addresses ------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import base64
 import json
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from running import Ran, Runner, some_prompts
+
+from prefgen.ledger_values import Packer
 
 KEY = "sk-test-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEF"
 VARIABLES = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
@@ -103,7 +104,7 @@ def everything(home: Path, *shown: str) -> bytes:
             ledger.close()
             assert rows or "empty" in path.name
             found += [repr(row).encode() for row in rows]
-            found += [zlib.decompress(row[1]) for row in rows]
+            found += [json.dumps(Packer().unpack(row[1])).encode() for row in rows]
     return b"\n".join(found)
 
 
