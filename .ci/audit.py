@@ -3,10 +3,12 @@
 
     .ci/audit.py requirements/cpu.txt requirements/cuda.txt
 
-One request for all pins, one more for each vulnerability found. Exit codes: 0 nothing to do, also where the
-service does not answer (it says that nothing was audited; with --require that is 3); 2 a line that is no pin; 3
-a vulnerability that a later version has fixed. One without a fix is told and fails nothing. An advisory that
-does not concern us stands in requirements/accepted.txt with the reason: ID REASON.
+One request for all pins, one more for each vulnerability found. An advisory that does not concern us stands in
+requirements/accepted.txt with the reason: ID REASON. Exit codes:
+
+    0   nothing to do; also where the service does not answer, which is told (with --require that is 3)
+    2   a line that is no pin
+    3   a vulnerability that a later version has fixed; one without a fix is told and fails nothing
 """
 
 from __future__ import annotations

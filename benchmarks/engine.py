@@ -72,8 +72,9 @@ def payload(job: Job, number: int) -> dict[str, Any]:
 
 
 async def by_prefgen(url: str, job: Job) -> None:
+    from prefgen.budget import Account
     from prefgen.completion import CompletionRequest, Sampling
-    from prefgen.engine import Budget, EngineModel, Limits
+    from prefgen.engine import EngineModel, Limits
     from prefgen.ledger import Ledger
     from prefgen.messages import user
     from prefgen.models.openai import OpenAIModel
@@ -82,7 +83,7 @@ async def by_prefgen(url: str, job: Job) -> None:
     sampling = Sampling(256, temperature=1.0) if job.draws > 1 else Sampling(4, temperature=0.0)
     words = () if job.draws > 1 else ("A", "B")
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
-        engine = EngineModel(OpenAIModel("stub", "openai/stub", url), Limits(job.concurrency), Budget())
+        engine = EngineModel(OpenAIModel("stub", "openai/stub", url), Limits(job.concurrency), Account())
         model = RecordedModel(engine, ledger)
 
         async def send(number: int) -> None:

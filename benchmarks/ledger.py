@@ -122,8 +122,8 @@ def compare(folder: Path, count: int) -> None:
         with Ledger(folder / f"{writers}.sqlite") as ledger:
             spent = asyncio.run(write(ledger, iter(range(count)), writers))
         print(
-            f"ledger, {writers:3d} writers: {spent.rate:7.0f} committed rows/s, {spent.cpu_us:4.0f} µs of CPU each "
-            f"({spent.cpu_us / ceiling.cpu_us:.1f} of bare)"
+            f"ledger, {writers:3d} writers: {spent.rate:7.0f} committed rows/s, "
+            f"{spent.cpu_us:4.0f} µs of CPU each ({spent.cpu_us / ceiling.cpu_us:.1f} of bare)"
         )
 
 

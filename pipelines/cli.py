@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +20,14 @@ from pipelines.convert_config import ConvertConfig
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
 from pipelines.launching import first_to_fail, relaunch
+from pipelines.ledger.config import ExportConfig, LedgerConfig, PruneConfig, VerifyConfig
 from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
 from pipelines.reward_models import RewardModelConfig, train_reward_models
 from pipelines.rewards_config import RewardsConfig
 from pipelines.sweep_config import SweepConfig
 from prefgen import __version__
-from prefgen.errors import PrefgenError
+from prefgen.errors import PrefgenError, first_of
 from prefgen.run import RunDirectory
 from trainers.config import StageConfig
 from trainers.dpo import DPOConfig, train_dpo
@@ -73,21 +75,24 @@ def cli() -> None:
 @cli.command()
 @click.argument("prompts", type=click.Path(path_type=Path), required=False)
 @options_of(GenerateConfig, skip=("prompts",))
+@click.option("--quote", is_flag=True, help="Tell what it will take from a few of the prompts, then stop.")
 @used_directory
 @common
-def generate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:
+def generate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, quote: bool, **given: Any) -> None:
     """Make a preference dataset from the prompts of a file.
 
     \b
     prefgen generate prompts.jsonl --policy vllm/PATH --judge openai/NAME --out runs/first
     """
     from pipelines.generate import generate as run
+    from pipelines.quote import quote_in_words
     from pipelines.summary import run_summary
 
     config = build(GenerateConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
-    manifest = asyncio.run(run(config, console, resume=resume, overwrite=overwrite))
-    console.result(manifest, run_summary(config.out, manifest))
+    manifest = asyncio.run(run(config, console, resume=resume, overwrite=overwrite, quote=quote))
+    told = quote_in_words(manifest["quote"]) if quote else run_summary(config.out, manifest)
+    console.result(manifest, told)
 
 
 @cli.command()
@@ -434,8 +439,75 @@ _add_online_stage(
 )
 
 
+@cli.group()
+def ledger() -> None:
+    """Look at and keep up the file of paid answers: stats, export, prune or verify."""
+
+
+@ledger.command("stats")
+@options_of(LedgerConfig)
+@common
+def ledger_stats(as_json: bool, quiet: bool, **given: Any) -> None:
+    """What a ledger holds, by model, and what each run paid."""
+    from pipelines.ledger.reading import stats as run
+    from pipelines.ledger.reading import stats_summary
+
+    found = run(build(LedgerConfig, given))
+    Console(as_json=as_json, quiet=quiet).result(found, stats_summary(found))
+
+
+@ledger.command("export")
+@options_of(ExportConfig)
+@click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
+@common
+def ledger_export(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
+    """Write answers as JSON lines: key, model, created, value.
+
+    \b
+    prefgen ledger export --model openai/NAME --since 30d --out answers.jsonl
+    """
+    from pipelines.ledger.reading import export as run
+
+    config = build(ExportConfig, given)
+    console = Console(as_json=as_json, quiet=quiet)
+    found = run(config, as_json=as_json, overwrite=overwrite)
+    if config.out is not None:
+        console.result(found, f"{found['rows']} answers written to {config.out}")
+
+
+@ledger.command("prune")
+@options_of(PruneConfig)
+@common
+def ledger_prune(as_json: bool, quiet: bool, **given: Any) -> None:
+    """Remove old answers and make the file smaller; what runs paid stays on record.
+
+    \b
+    prefgen ledger prune --older-than 90d --dry-run
+    """
+    from pipelines.ledger.upkeep import prune as run
+    from pipelines.ledger.upkeep import prune_summary
+
+    found = run(build(PruneConfig, given))
+    Console(as_json=as_json, quiet=quiet).result(found, prune_summary(found))
+
+
+@ledger.command("verify")
+@options_of(VerifyConfig)
+@common
+def ledger_verify(as_json: bool, quiet: bool, **given: Any) -> None:
+    """Look whether the file and every answer in it are whole; exit 3 where not."""
+    from pipelines.ledger.upkeep import verify as run
+    from pipelines.ledger.upkeep import verify_summary
+
+    found = run(build(VerifyConfig, given))
+    Console(as_json=as_json, quiet=quiet).result(found, verify_summary(found))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command and ends the process with the contract's exit codes."""
+    # A scheduler's SIGTERM ends a run as Ctrl-C does, so that the calls in flight are kept.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(_run(arguments))
 
 
@@ -460,7 +532,9 @@ def _run(arguments: list[str] | None) -> int:
         return _from_group(group, console)
     except (KeyboardInterrupt, click.Abort):
         if first_to_fail():
-            console.error("interrupted; what was paid for is kept: go on with the same command and --resume")
+            console.error(
+                "interrupted; every answer that came in is kept: go on with the same command and --resume"
+            )
         return _INTERRUPTED
     # A command that ended with click's Exit gives its code.
     return ended if isinstance(ended, int) else 0
@@ -468,11 +542,8 @@ def _run(arguments: list[str] | None) -> int:
 
 def _from_group(group: BaseExceptionGroup[BaseException], console: Console) -> int:
     """Tasks that fail together: the first error prefgen raised on purpose speaks for all."""
-    known = group.subgroup(PrefgenError)
-    if known is None:
+    error = first_of(group, PrefgenError)
+    if error is None:
         raise group
-    error: BaseException = known
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
     console.error(str(error))
-    return error.exit_code if isinstance(error, PrefgenError) else 1
+    return error.exit_code

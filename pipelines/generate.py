@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from judges.constitution import load_constitution
 from judges.judge import Judge
@@ -22,19 +22,24 @@ from pipelines.drift import DriftWatch
 from pipelines.generate_config import RUN_OPTIONS, GenerateConfig
 from pipelines.judging import check_judging, judging_files, make_judge, roles_of, served, served_judges
 from pipelines.line import Line, in_order, make_line
+from pipelines.outcome import Outcome
 from pipelines.publish import Publisher, environment, finish_run, sha256_of, warn_of_no_pairs
+from pipelines.quote import check_cap, dollars, make_quote, quote_in_words
 from pipelines.roles import Roles
 from pipelines.signature import signature
 from prefgen import __version__
 from prefgen.decontamination import Overlap, read_index
-from prefgen.errors import GateError, InputError
+from prefgen.errors import BudgetError, GateError, InputError, first_of
 from prefgen.ledger import Ledger, default_path
 from prefgen.models import ModelSpec, family
 from prefgen.planted import MUST_HOLD
-from prefgen.prompt import read_prompts
+from prefgen.prices import Price
+from prefgen.prompt import Prompt, read_prompts
 from prefgen.rows import CarriedColumns
 from prefgen.run import RunDirectory
 from prefgen.verdicts import Weighing
+
+Quoting: TypeAlias = Literal["no", "before", "only"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +76,36 @@ def _calibration(config: GenerateConfig) -> list[Path]:
 
 
 async def generate(
-    config: GenerateConfig, console: Console, *, resume: bool = False, overwrite: bool = False
+    config: GenerateConfig,
+    console: Console,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    quote: bool = False,
 ) -> dict[str, Any]:
-    """The whole job with models of its own; returns the manifest.
+    """The whole job with models of its own; returns the manifest, or with `quote` its quote alone.
 
     Raises UsageError and its kin for bad input, GateError when the result may not be trusted,
-    BudgetError when `max_requests` is used up.
+    BudgetError when the budget is used up, or less than the least of the quote.
     """
     for spec in config.policy:
         ModelSpec.parse(spec)
     check_judging(config)
     with Ledger(config.ledger or default_path()) as ledger:
         async with roles_of(config, ledger, console, config.policy) as roles:
-            return await generate_with(config, roles, resume=resume, overwrite=overwrite)
+            prices = [roles.price(spec) for spec in (*config.policy, *config.judges)]
+            costs = any(price is not None and not price.free for price in prices)
+            quoting: Quoting = "only" if quote else "before" if costs else "no"
+            return await generate_with(config, roles, resume=resume, overwrite=overwrite, quoting=quoting)
 
 
 async def generate_with(
-    config: GenerateConfig, roles: Roles, *, resume: bool = False, overwrite: bool = False
+    config: GenerateConfig,
+    roles: Roles,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    quoting: Quoting = "no",
 ) -> dict[str, Any]:
     """The same with models that a larger job holds open."""
     inputs = look_over(config)
@@ -103,8 +121,19 @@ async def generate_with(
             roles.console.note(f"{config.out} is complete and nothing is owed")
             return run.manifest
         (run.path / "manifest.json").unlink(missing_ok=True)
+        if roles.run is None:
+            roles.begin(run.id)
         started = time.monotonic()
         line = await make_line(config, roles, pairing, run.attempt)
+        quote = None
+        if quoting != "no":
+            quote = await make_quote(config, line, roles, inputs.prompts, inputs.contaminated)
+        if quoting == "only":
+            run.take_back()
+            return {"quote": quote}
+        if quote is not None:
+            roles.console.note(quote_in_words(quote))
+            check_cap(quote, config.max_cost)
         ready = time.monotonic()
         publisher = Publisher(run, config.format, inputs.carried)
         if inputs.contaminated:
@@ -112,7 +141,7 @@ async def generate_with(
         watch = await drift_watch(config, roles, run, inputs.prompts)
         await produce(config, line, publisher, roles, inputs, watch)
         timings = {"start_models": ready - started, "sample_and_judge": time.monotonic() - ready}
-        notes = {"calibration": calibrated, "drift": watch.as_json()}
+        notes = {"calibration": calibrated, "drift": watch.as_json(), "quote": quote}
         return finish(config, publisher, roles, inputs, line.pairing.weighing, notes, timings)
 
 
@@ -153,16 +182,39 @@ async def produce(
 ) -> None:
     """Runs the line over all prompts and hands the outcomes to the publisher in order."""
     prompts = (item for item in read_prompts(config.prompts) if item.id not in inputs.contaminated)
+    finished = 0
+
+    async def finish(prompt: Prompt, with_planted: bool) -> Outcome:
+        nonlocal finished
+        outcome = await line.run(prompt, with_planted)
+        finished += 1
+        return outcome
+
     with roles.console.progress("prompts", inputs.prompts, lambda: roles.state) as advance:
         try:
-            work = (line.run(prompt, number < config.planted) for number, prompt in enumerate(prompts))
+            work = (finish(prompt, number < config.planted) for number, prompt in enumerate(prompts))
             async for outcome in in_order(work, window=2 * config.concurrency):
                 await watch.see(outcome)
                 publisher.append(outcome)
                 advance()
-        except BaseException:
+        except BaseException as error:
             publisher.abandon()
+            reached = first_of(error, BudgetError)
+            if reached is not None:
+                raise BudgetError(f"{reached}\n  {pace(roles, finished, inputs.prompts)}") from error
             raise
+
+
+def pace(roles: Roles, finished: int, prompts: int) -> str:
+    """What is left of a run that was stopped, judged by what it took so far."""
+    if not finished:
+        return f"no prompt of {prompts} is finished yet; --quote tells what they take"
+    usage, left = roles.usage, prompts / finished - 1
+    cost = "" if usage["cost_usd"] is None else f" and {dollars(usage['cost_usd'] * left)}"
+    return (
+        f"{finished} of {prompts} prompts are finished; by the pace so far the others take about "
+        f"{usage['requests'] * left:,.0f} more requests{cost}"
+    )
 
 
 def finish(
@@ -180,6 +232,7 @@ def finish(
     if counts.failures:
         run.ended_owing()
     check_gates(config, publisher)
+    usage = roles.usage
     manifest = {
         "prefgen_version": __version__,
         "command": "generate",
@@ -195,12 +248,21 @@ def finish(
         "inputs": inputs.hashes,
         "contaminated": {name: _found_at(overlap) for name, overlap in inputs.contaminated.items()},
         "planted": {"checked": len(publisher.planted), "wrong": 0},
-        "usage": roles.usage,
+        "usage": usage | {"cost_per_pair_usd": per_pair(usage["cost_usd"], counts.pairs)},
+        "prices": {spec: _price(roles.price(spec)) for spec in (*config.policy, *config.judges)},
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
     }
     warn_about(config, publisher, roles.console)
     return finish_run(publisher, config.test_share, manifest)
+
+
+def per_pair(cost: float | None, pairs: int) -> float | None:
+    return None if cost is None or not pairs else cost / pairs
+
+
+def _price(price: Price | None) -> dict[str, Any] | None:
+    return None if price is None else asdict(price)
 
 
 def _found_at(overlap: Overlap) -> dict[str, Any]:

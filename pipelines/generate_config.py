@@ -22,6 +22,7 @@ RUN_OPTIONS = (
     "deadline",
     "attempts",
     "max_requests",
+    "max_cost",
     "engine_arg",
     "price",
     "ledger",
@@ -105,11 +106,16 @@ class CallConfig(BaseModel):
     attempts: int = Field(default=5, ge=1)
     """Tries of one call; being told to slow down costs none."""
     max_requests: int | None = Field(default=None, ge=0)
-    """Stop, resumable, after this many requests sent (exit code 4)."""
+    """Stop, resumable, after this many requests sent (exit code 4). Failed tries count, and so does what a
+    resumed run had sent before."""
+    max_cost: float | None = Field(default=None, ge=0)
+    """Stop, resumable, before more than this many US dollars are spent (exit code 4), all attempts at the run
+    together."""
     engine_arg: tuple[str, ...] = ()
     """KEY=VALUE for models in this process, for example max_model_len=4096."""
     price: tuple[str, ...] = ()
-    """MODEL=IN,OUT in US dollars per million tokens; unknown prices stay unknown."""
+    """MODEL=IN,OUT or MODEL=IN,CACHED,OUT in US dollars per million tokens. Without it the shipped table
+    tells, whose prices have dates: check them. Unknown prices stay unknown."""
     ledger: Path | None = None
     """File that remembers every answer. [default: in the user's cache directory]."""
     seed: int = Field(default=0, ge=0)
@@ -265,6 +271,9 @@ class GenerateConfig(PairingConfig, JudgingConfig):
 
     n: int = Field(default=6, ge=1, le=256)
     """Candidates per prompt and policy."""
+    n_first: int | None = Field(default=None, ge=1)
+    """Draw and judge so many candidates first, and so many more, up to --n, only while no pair of the prompt
+    is clear: fewer calls, and pairs of smaller margins than the best and worst of all."""
     temperature: float = Field(default=1.0, ge=0)
     """Sampling temperature of the policy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -306,4 +315,30 @@ class GenerateConfig(PairingConfig, JudgingConfig):
             )
         if self.judging == "listwise" and self.n * len(self.policy) > MOST:
             raise ValueError(f"--judging listwise ranks at most {MOST} candidates of a prompt: lower --n")
+        return self
+
+    @model_validator(mode="after")
+    def _first_fits(self) -> Self:
+        if self.n_first is None:
+            return self
+        if self.n_first >= self.n or self.n_first * len(self.policy) < 2:
+            raise ValueError(
+                f"--n-first {self.n_first} draws some of --n {self.n} first, enough for a pair: give at "
+                "least 2, or 1 with several policies, and less than --n"
+            )
+        again = {
+            "--judging listwise": self.judging == "listwise",
+            f"--meetings {self.meetings}": self.meetings != "round-robin",
+        }
+        whole = {
+            f"--strategy {self.strategy}": self.strategy == "best-2sigma",
+            f"--kto-labels {self.kto_labels}": self.kto_labels == "threshold",
+            f"--max-pairs {self.max_pairs}": self.max_pairs > 1,
+        }
+        for option, there in again.items():
+            if there:
+                raise ValueError(f"--n-first goes without {option}: each round would ask everything anew")
+        for option, there in whole.items():
+            if there:
+                raise ValueError(f"--n-first goes without {option}, which wants all candidates of a prompt")
         return self

@@ -20,12 +20,14 @@ from judges.scale import load_scale
 from judges.score import ScoreJudge
 from pipelines.console import Console
 from pipelines.generate_config import CallConfig, JudgingConfig
-from pipelines.roles import Roles, count_engines, parse_options, parse_prices
-from prefgen.engine import Budget, Limits
+from pipelines.roles import Roles, count_engines, parse_options
+from prefgen.budget import Budget
+from prefgen.engine import Limits
 from prefgen.errors import UsageError
 from prefgen.ledger import Ledger
 from prefgen.models import REWARD_PROVIDERS, ModelSpec
 from prefgen.models.ensemble import EnsembleUse, find_ensemble
+from prefgen.prices import find_price, parse_prices
 from prefgen.verdicts import Weighing
 
 
@@ -69,14 +71,22 @@ def roles_of(
 
 
 def calling(config: CallConfig, ledger: Ledger, console: Console, models: Sequence[str | None]) -> Roles:
-    """The models of a job, none of them started. `models`: the specs it may open."""
+    """The models of a job, none of them started. `models`: the specs it may open. Raises UsageError where the
+    cost of one of them cannot be kept under `max_cost`."""
+    prices = parse_prices(config.price)
+    unknown = [spec for spec in models if spec is not None and find_price(spec, prices) is None]
+    if config.max_cost is not None and unknown:
+        raise UsageError(
+            f"--max-cost {config.max_cost:g} cannot be kept: the price of {unknown[0]} is not known\n"
+            f"  fix: add --price {unknown[0]}=IN,OUT in US dollars per million tokens"
+        )
     return Roles(
         ledger,
         console,
         Limits(config.concurrency, config.deadline, config.attempts),
-        Budget(config.max_requests),
+        Budget(config.max_requests, config.max_cost),
         parse_options(config.engine_arg),
-        parse_prices(config.price),
+        prices,
         count_engines(models),
     )
 
@@ -99,7 +109,7 @@ async def make_judges(config: JudgingConfig, roles: Roles, attempt: int = 0) -> 
 
 async def _make(config: JudgingConfig, spec: str, roles: Roles, attempt: int) -> Judge:
     constitution = load_constitution(config.constitution)
-    model, asking = await roles.model(spec), _asking(config, attempt)
+    model, asking = await roles.model(spec, "judge"), _asking(config, attempt)
     match config.judging:
         case "pointwise":
             return PointwiseJudge(model, constitution, asking, template=_template(config))

@@ -36,10 +36,23 @@ class Line:
     judge_unfinished: bool
 
     async def run(self, prompt: Prompt, with_planted: bool) -> Outcome:
-        sampled = await sample(prompt, self.policies, self.plan)
-        judged = [item for item in sampled.distinct if self.judge_unfinished or _finished(item)]
-        outcome = await self._judge(prompt, sampled, judged)
+        outcome = await self._round(prompt, self.plan.rounds[0])
+        for n in self.plan.rounds[1:]:
+            if outcome.paired.preferences:
+                break
+            further = await self._round(prompt, n)
+            failures = further.sampled.failures
+            if failures:  # What was drawn before them stays; they are owed.
+                outcome = replace(outcome, sampled=replace(outcome.sampled, failures=failures))
+                break
+            outcome = further
         return replace(outcome, planted=await self._plant(outcome)) if with_planted else outcome
+
+    async def _round(self, prompt: Prompt, n: int) -> Outcome:
+        """What the first `n` candidates come to. What is known of fewer comes from the ledger."""
+        sampled = await sample(prompt, self.policies, self.plan, n)
+        judged = [item for item in sampled.distinct if self.judge_unfinished or _finished(item)]
+        return await self._judge(prompt, sampled, judged)
 
     async def _judge(self, prompt: Prompt, sampled: Sampled, judged: Sequence[Candidate]) -> Outcome:
         first, *later = self.judges
@@ -89,6 +102,7 @@ async def make_line(config: GenerateConfig, roles: Roles, pairing: Pairing, atte
             Sampling(config.max_tokens, config.temperature, config.top_p),
             config.seed,
             config.system,
+            config.n_first,
         ),
         pairing=replace(pairing, weighing=replace(weighing, principles=principles)),
         judge_unfinished=config.judge_unfinished,
@@ -100,8 +114,8 @@ async def in_order(
 ) -> AsyncIterator[T]:
     """The results of `work` in its order, with at most `window` of it under way.
 
-    What is done but comes after something that is not waits; at most `ahead` (four windows) are held in all, so
-    that one slow prompt holds up no other until then. The first failure ends all, wherever it stands.
+    What is done but comes after something that is not waits; at most `ahead` (four windows) are held in all:
+    until then one slow prompt holds up no other. The first failure ends all, wherever it stands.
     """
     running: deque[asyncio.Task[T]] = deque()
     failed: list[asyncio.Task[T]] = []

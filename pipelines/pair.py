@@ -58,6 +58,6 @@ def pair(config: PairConfig, console: Console, *, overwrite: bool = False) -> di
                 "source": str(config.run),
                 "calibration": calibrated,
                 "weighing": asdict(pairing.weighing),
-                "usage": dict.fromkeys(manifest["usage"], 0),
+                "usage": dict.fromkeys(manifest["usage"], 0) | {"by_role": {}},
             },
         )

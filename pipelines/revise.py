@@ -141,7 +141,7 @@ async def revise(
     """The whole job; returns the manifest.
 
     Raises UsageError and its kin for bad input, GateError when too many prompts failed, BudgetError when
-    `max_requests` is used up.
+    the budget is used up.
     """
     look_over(config)
     with Ledger(config.ledger or default_path()) as ledger:
@@ -162,6 +162,8 @@ async def revise_with(
             roles.console.note(f"{config.out} is complete and nothing is owed")
             return run.manifest
         (run.path / "manifest.json").unlink(missing_ok=True)
+        if roles.run is None:
+            roles.begin(run.id)
         started = time.monotonic()
         counts = await _produce(config, run, roles, total)
         seconds = round(time.monotonic() - started, 3)

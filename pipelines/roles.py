@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pipelines.console import Console
+from prefgen.budget import Account, Budget
 from prefgen.completion import Model, RewardModel
-from prefgen.engine import Budget, Engine, EngineModel, EngineRewardModel, Limits
+from prefgen.engine import Engine, EngineModel, EngineRewardModel, Limits
 from prefgen.errors import ModelUnavailableError, UsageError
-from prefgen.ledger import Ledger
+from prefgen.ledger import Ledger, LedgerError, Paid
 from prefgen.messages import Json
 from prefgen.models import LOCAL_PROVIDERS, REWARD_PROVIDERS, ModelSpec, open_model, open_reward_model
 from prefgen.models.ensemble import EnsembleUse, find_ensemble
 from prefgen.models.reloading import NotReloadedError, Reloadable, reload_checked
-from prefgen.recorded import RecordedModel, RecordedRewardModel, Usage
+from prefgen.prices import Price, find_price
+from prefgen.recorded import Finishing, RecordedModel, RecordedRewardModel, Usage
 
-Price = tuple[float, float]
+Role: TypeAlias = Literal["policy", "judge"]
+"""Who writes, and who judges: what money is told apart by."""
 T = TypeVar("T")
 _REWARD = "reward:"
 _SECRET = re.compile(r"(?i)(?:^|_)(?:token|key|password|secret)$")
+_UNANSWERED = "unanswered"
 START_DEADLINE = 3600.0
 """Seconds a model may take to start, its download included."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    model: RecordedModel | RecordedRewardModel
+    """`models`: the same one in each role it has."""
+
     engine: Engine
     adapter: Model | RewardModel
+    models: dict[Role, RecordedModel | RecordedRewardModel]
+
+    @property
+    def model(self) -> RecordedModel | RecordedRewardModel:
+        return next(iter(self.models.values()))
 
 
 @dataclass(slots=True)
 class Roles:
-    """Use as an async context manager. `prices`: US dollars per million (input, output) tokens by spec;
-    models that run in this process cost nothing, others without a price have an unknown cost. `name`: see
-    `again`. `ensemble`: how reward models that are one are combined."""
+    """Use as an async context manager. `prices`: those the user gave, by spec; `prefgen.prices` knows others.
+    `name`: see `again`. `ensemble`: how reward models that are one are combined. `run`: see `begin`."""
 
     ledger: Ledger
     console: Console
@@ -51,8 +60,12 @@ class Roles:
     engines: int = 1
     name: str | None = None
     ensemble: EnsembleUse = field(default_factory=EnsembleUse)
+    run: str | None = None
     _open: dict[str, _Opened] = field(default_factory=dict)
     _closed: list[_Opened] = field(default_factory=list)
+    _before: dict[Role, list[Paid]] = field(default_factory=dict)
+    _lost: list[Paid] = field(default_factory=list)
+    _charging: Finishing = field(default_factory=Finishing)
 
     async def __aenter__(self) -> Roles:
         return self
@@ -61,31 +74,51 @@ class Roles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.budget.close()
+        if isinstance(error, asyncio.CancelledError):
+            self.console.note("ending: calls in flight are waited for and kept; Ctrl-C again gives them up")
         for name in [*self._open]:
             await asyncio.shield(self._close(name))
+        await asyncio.shield(self._charging.wait())
+
+    def begin(self, run: str) -> None:
+        """What is paid from here on is booked under the id of a run. What that paid before counts for the
+        budget and in `usage`."""
+        self.run = run
+        for role in get_args(Role):
+            for usage in self._usages(role):
+                usage.run = run
+        self._before = {role: [*self.ledger.spent(f"{run}/{role}").values()] for role in get_args(Role)}
+        self._lost = [*self.ledger.spent(f"{run}/{_UNANSWERED}").values()]
+        spent = [*self._lost, *(paid for told in self._before.values() for paid in told)]
+        self.budget.begin(sum(paid.requests for paid in spent), sum(paid.cost_usd or 0.0 for paid in spent))
 
     def again(self, name: str) -> Roles:
         """The same models, asked anew: see `RecordedModel.again`."""
         return replace(self, name=name)
 
-    async def model(self, text: str) -> RecordedModel:
+    async def model(self, text: str, role: Role = "policy") -> RecordedModel:
         """The model of a spec, opened at first use. Raises as `prefgen.models.open_model`."""
-        model = await self._model(text)
+        model = await self._model(text, role)
         return model if self.name is None else model.again(self.name)
 
-    async def _model(self, text: str) -> RecordedModel:
+    async def _model(self, text: str, role: Role) -> RecordedModel:
         spec = ModelSpec.parse(text)
         known = self._open.get(spec.text)
-        if known is not None and isinstance(known.model, RecordedModel):
-            return known.model
-        with self.console.step(f"starting {spec.text}"):
-            adapter = await _in_time(spec, open_model(spec.text, self._options(spec), self.engines))
-        return self._keep(spec, adapter)
+        if known is None:
+            with self.console.step(f"starting {spec.text}"):
+                adapter = await _in_time(spec, open_model(spec.text, self._options(spec), self.engines))
+            return self._keep(spec, adapter, role)
+        if role not in known.models:
+            assert isinstance(known.model, RecordedModel), "reward models have names of their own"
+            known.models[role] = known.model.charged_to(self._usage(spec, role))
+        model = known.models[role]
+        assert isinstance(model, RecordedModel)
+        return model
 
-    def _keep(self, spec: ModelSpec, adapter: Model) -> RecordedModel:
-        engine = EngineModel(adapter, self.limits, self.budget)
-        model = RecordedModel(engine, self.ledger, self._usage(spec))
-        self._open[spec.text] = _Opened(model, engine.engine, adapter)
+    def _keep(self, spec: ModelSpec, adapter: Model, role: Role) -> RecordedModel:
+        engine = EngineModel(adapter, self.limits, self._account(spec))
+        model = RecordedModel(engine, self.ledger, self._usage(spec, role))
+        self._open[spec.text] = _Opened(engine.engine, adapter, {role: model})
         return model
 
     async def reward_model(self, text: str) -> RecordedRewardModel:
@@ -96,9 +129,12 @@ class Roles:
             return known.model
         with self.console.step(f"starting {spec.text}"):
             adapter = await _in_time(spec, self._open_reward(spec))
-        engine = EngineRewardModel(adapter, self.limits, self.budget)
-        model = RecordedRewardModel(engine, self.ledger, self._usage(spec))
-        self._open[_REWARD + spec.text] = _Opened(model, engine.engine, adapter)
+        engine = EngineRewardModel(adapter, self.limits, self._account(spec))
+        usage = self._usage(spec, "judge")
+        if usage.price is not None and not usage.price.free:
+            usage.price = None  # A score comes without a count of tokens.
+        model = RecordedRewardModel(engine, self.ledger, usage)
+        self._open[_REWARD + spec.text] = _Opened(engine.engine, adapter, {"judge": model})
         return model
 
     async def _open_reward(self, spec: ModelSpec) -> RewardModel:
@@ -124,10 +160,10 @@ class Roles:
                 reason = str(error)
             else:
                 self._closed.append(self._open.pop(before.text))
-                self._keep(after, opened.adapter)
+                self._keep(after, opened.adapter, next(iter(opened.models)))
                 return "reloaded"
         await self._close(before.text)
-        await self._model(after.text)
+        await self._model(after.text, next(iter(opened.models)))
         return f"restarted: {reason}"
 
     async def close(self, text: str, *, reward: bool = False) -> None:
@@ -142,12 +178,15 @@ class Roles:
             await self._close(name)
 
     def take_usage(self) -> dict[str, Any]:
-        """The usage since this was last called; `usage` counts anew from here on."""
-        taken = self.usage
+        """What this process used since this was last called; all that is told counts anew from here on."""
+        taken = self.used
         for opened in self._all:
-            opened.model.usage.clear()
+            for model in opened.models.values():
+                model.usage.clear()
             opened.engine.retries = opened.engine.rate_limited = 0
         self._closed.clear()
+        self._before.clear()
+        self._lost.clear()
         return taken
 
     async def _close(self, name: str) -> None:
@@ -162,23 +201,59 @@ class Roles:
     def _options(self, spec: ModelSpec) -> Mapping[str, Json] | None:
         return self.options if spec.provider in LOCAL_PROVIDERS else None
 
-    def _usage(self, spec: ModelSpec) -> Usage:
-        if spec.provider in LOCAL_PROVIDERS:
-            return Usage(price_in=0.0, price_out=0.0)
-        price = self.prices.get(spec.text)
-        return Usage(price_in=price[0], price_out=price[1]) if price else Usage()
+    def price(self, text: str) -> Price | None:
+        return find_price(text, self.prices)
+
+    def _usage(self, spec: ModelSpec, role: Role) -> Usage:
+        return Usage(self.price(spec.text), role, self.run)
+
+    def _account(self, spec: ModelSpec) -> Account:
+        return Account(self.budget, self.price(spec.text), lambda usd: self._lose(spec, usd))
+
+    def _lose(self, spec: ModelSpec, usd: float) -> None:
+        """An attempt that gave no answer is booked apart: whether it was billed nobody knows."""
+        if self.run is not None:
+            paid = Paid(f"{self.run}/{_UNANSWERED}", spec.text, 1, cost_usd=usd)
+            self._lost.append(paid)
+            self._charging.shield(self._charge(paid))
+
+    async def _charge(self, paid: Paid) -> None:
+        with suppress(LedgerError):  # Whoever has an answer to write down will say so.
+            await self.ledger.charge(paid)
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """What this process used, in totals; `cost_usd` is None as soon as one model's price is unknown."""
+        return self._tell([usage for role in get_args(Role) for usage in self._usages(role)], [])
 
     @property
     def usage(self) -> dict[str, Any]:
-        """Totals for the manifest; `cost_usd` is None as soon as one model's price is unknown."""
-        all_usage = [opened.model.usage for opened in self._all]
-        costs = [usage.cost_usd for usage in all_usage if usage.requests or usage.cost_usd is not None]
+        """The same of the whole run, over all its resumptions, for the manifest; with what each role used and
+        what attempts without an answer may have cost besides. `cached_requests`, `retries` and `rate_limited`
+        are this process's."""
+        told = {role: (self._usages(role), self._before.get(role, [])) for role in get_args(Role)}
+        by_role = {role: self._tell(*parts) for role, parts in told.items()}
+        everything = [part for parts, _ in told.values() for part in parts]
+        whole = self._tell(everything, [paid for _, before in told.values() for paid in before])
+        kept = ("requests", "input_tokens", "cached_tokens", "output_tokens", "cost_usd")
+        return whole | {
+            "unanswered_usd": sum(paid.cost_usd or 0.0 for paid in self._lost),
+            "by_role": {role: {name: parts[name] for name in kept} for role, parts in by_role.items()},
+        }
+
+    def _usages(self, role: Role) -> list[Usage]:
+        return [opened.models[role].usage for opened in self._all if role in opened.models]
+
+    def _tell(self, usages: Sequence[Usage], before: Sequence[Paid]) -> dict[str, Any]:
+        costs = [usage.cost_usd for usage in usages if usage.requests] + [paid.cost_usd for paid in before]
         known = [cost for cost in costs if cost is not None]
+        parts: list[Usage | Paid] = [*usages, *before]
         return {
-            "requests": sum(usage.requests for usage in all_usage),
-            "cached_requests": sum(usage.cached_requests for usage in all_usage),
-            "input_tokens": sum(usage.input_tokens for usage in all_usage),
-            "output_tokens": sum(usage.output_tokens for usage in all_usage),
+            "requests": sum(part.requests for part in parts),
+            "cached_requests": sum(usage.cached_requests for usage in usages),
+            "input_tokens": sum(part.input_tokens for part in parts),
+            "cached_tokens": sum(part.cached_tokens for part in parts),
+            "output_tokens": sum(part.output_tokens for part in parts),
             "cost_usd": sum(known) if len(known) == len(costs) else None,
             "retries": sum(opened.engine.retries for opened in self._all),
             "rate_limited": sum(opened.engine.rate_limited for opened in self._all),
@@ -186,12 +261,15 @@ class Roles:
 
     def served(self, text: str, *, reward: bool = False) -> dict[str, Any]:
         """A model's entry in the manifest: as asked for, as served, and what it turned out not to do."""
-        model = self._open[(_REWARD if reward else "") + ModelSpec.parse(text).text].model
+        opened = self._open[(_REWARD if reward else "") + ModelSpec.parse(text).text]
+        model = opened.model
         entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
         if isinstance(model, RecordedModel):
             entry["served"] = ", ".join(sorted(model.served)) or model.identity
             entry["identity"] = model.identity
             entry["capabilities_missing"] = model.capabilities.missing
+            if (rate := getattr(opened.adapter, "prefix_cache_hit_rate", None)) is not None:
+                entry["prefix_cache_hit_rate"] = round(rate, 4)
         return entry
 
     @property
@@ -237,21 +315,3 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Json]:
         except ValueError:
             options[key] = value
     return options
-
-
-def parse_prices(pairs: Sequence[str]) -> dict[str, Price]:
-    """`MODEL=IN,OUT` in US dollars per million tokens."""
-    prices: dict[str, Price] = {}
-    for pair in pairs:
-        spec, _, numbers = pair.rpartition("=")
-        try:
-            price_in, price_out = (float(number) for number in numbers.split(","))
-            if not (0 <= price_in < math.inf and 0 <= price_out < math.inf):
-                raise ValueError
-        except ValueError:
-            raise UsageError(
-                f"--price {pair!r}: expected MODEL=IN,OUT in US dollars per million tokens, "
-                "for example openai/NAME=2.5,10"
-            ) from None
-        prices[ModelSpec.parse(spec).text] = (price_in, price_out)
-    return prices

@@ -11,7 +11,6 @@ def run_summary(out: Path, manifest: dict[str, Any]) -> str:
     counts, usage = manifest["counts"], manifest["usage"]
     dropped = ", ".join(f"{name} {count}" for name, count in counts["dropped"].items()) or "none"
     failed = ", ".join(f"{name} {count}" for name, count in counts["failures"].items()) or "none"
-    cost = "unknown (no price given)" if usage["cost_usd"] is None else f"${usage['cost_usd']:.4f}"
     later = [
         f"{judge} was asked about {asked} of {counts['pairs'] + counts['unsure']} pairs "
         f"and kept {counts['kept'].get(judge, 0)}"
@@ -26,11 +25,26 @@ def run_summary(out: Path, manifest: dict[str, Any]) -> str:
             f"kept: {rule_in_words(manifest)}{expected}",
             f"dropped: {dropped}; failed calls: {failed}",
             *later,
-            f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger; cost {cost}",
+            *_spared(counts["spared"]),
+            f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger; {_cost(usage)}",
             f"written to {out}: dpo/ kto/ candidates, judgments and scores, report.html, README.md; "
             f"{counts['unsure']} pairs for people to decide in undecided.parquet",
         ]
     )
+
+
+def _cost(usage: Mapping[str, Any]) -> str:
+    if usage["cost_usd"] is None:
+        return "cost unknown (no price given)"
+    cost, pair = f"cost ${usage['cost_usd']:.4f}", usage.get("cost_per_pair_usd")
+    return cost if not pair else f"{cost}, ${pair:.4f} a kept pair"
+
+
+def _spared(spared: Mapping[str, int]) -> list[str]:
+    if not spared:
+        return []
+    told = " and ".join(f"{count} {name}" for name, count in spared.items())
+    return [f"not needed, since a pair was clear before: {told}"]
 
 
 def rule_in_words(manifest: Mapping[str, Any]) -> str:

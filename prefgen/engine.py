@@ -21,9 +21,9 @@ from typing import TypeVar
 
 import tenacity
 
+from prefgen.budget import Account
 from prefgen.completion import Capabilities, CompletionRequest, Model, Reply, RewardModel
 from prefgen.errors import (
-    BudgetError,
     DeadlineError,
     ModelUnavailableError,
     PrefgenError,
@@ -58,42 +58,26 @@ class Limits:
     per_minute: PerMinute = _AS_MANY_AS_IT_TAKES
 
 
-class Budget:
-    """At most `requests` calls sent, retries included, by all models of a run. None: no limit."""
-
-    def __init__(self, requests: int | None = None) -> None:
-        self.requests, self.spent = requests, 0
-        self.closed = False
-
-    def close(self) -> None:
-        """No further call: the run is ending, and those in flight are let finish."""
-        self.closed = True
-
-    def spend(self) -> None:
-        if self.closed:
-            raise BudgetError("the run is ending")
-        if self.requests is not None and self.spent >= self.requests:
-            raise BudgetError(
-                f"the budget of {self.requests} requests is used up; nothing is lost: "
-                "run the same command with --resume and a larger --max-requests"
-            )
-        self.spent += 1
-
-
 class Engine:
     """A `Model` or `RewardModel` made dependable: bounded, paced, retried, with a deadline on every wait."""
 
-    def __init__(self, name: str, limits: Limits, budget: Budget) -> None:
-        self.name, self.limits, self.budget = name, limits, budget
+    def __init__(self, name: str, limits: Limits, account: Account) -> None:
+        self.name, self.limits, self.account = name, limits, account
         self.gate = Gate(limits.concurrency)
         self.pace = Pace(limits.per_minute)
         self.retries = 0
         self.rate_limited = 0
 
-    async def call(self, send: Callable[[], Awaitable[T]], expected: Size = _NOTHING) -> T:
-        """`send()` until it answers. Raises the last CallError when the tries are used up."""
+    async def call(
+        self,
+        send: Callable[[], Awaitable[T]],
+        expected: Size = _NOTHING,
+        request: CompletionRequest | None = None,
+    ) -> T:
+        """`send()` until it answers. Raises the last CallError when the tries are used up. `request`: what is
+        sent, for what it may cost."""
         try:
-            return await self._admitted(send, expected)
+            return await self._admitted(send, expected, request)
         except _AGAIN as error:
             if self.limits.attempts == 1:
                 raise
@@ -102,7 +86,7 @@ class Engine:
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
                     raise failure  # The first attempt: the one above, which most calls need alone.
-                return await self._admitted(send, expected)
+                return await self._admitted(send, expected, request)
         raise AssertionError("tenacity either returns or raises")
 
     def _attempts(self) -> tenacity.AsyncRetrying:
@@ -118,7 +102,9 @@ class Engine:
     def _count_retry(self, state: tenacity.RetryCallState) -> None:
         self.retries += 1
 
-    async def _admitted(self, send: Callable[[], Awaitable[T]], expected: Size) -> T:
+    async def _admitted(
+        self, send: Callable[[], Awaitable[T]], expected: Size, request: CompletionRequest | None
+    ) -> T:
         """One attempt, which starts over whenever the provider says to wait."""
         told_to_wait_since: float | None = None
         refusals = 0
@@ -126,8 +112,10 @@ class Engine:
             await self.pace.enter(expected)
             await self.gate.enter()
             try:
-                self.budget.spend()
-                return await self._in_time(send)
+                async with self.account.hold(request) as hold:
+                    answer = await self._in_time(send)
+                    hold.answered(answer)
+                    return answer
             except RateLimitError as error:
                 now = time.monotonic()
                 told_to_wait_since = told_to_wait_since or now
@@ -164,16 +152,16 @@ def _out_of_patience(error: RateLimitError) -> PrefgenError:
 class EngineModel:
     """A `Model` called through an engine; a parameter it refuses is left out from then on."""
 
-    def __init__(self, model: Model, limits: Limits, budget: Budget) -> None:
+    def __init__(self, model: Model, limits: Limits, account: Account) -> None:
         self._model = model
-        self.engine = Engine(model.spec, limits, budget)
+        self.engine = Engine(model.spec, limits, account)
         self._tokens = TokenEstimate()
         self.spec, self.identity = model.spec, model.identity
         self.capabilities = model.capabilities
 
     async def complete(self, request: CompletionRequest) -> Reply:
         expected = self._tokens.expect(request)
-        reply = await self.engine.call(lambda: self._adapt(request), expected)
+        reply = await self.engine.call(lambda: self._adapt(request), expected, request)
         self.engine.pace.correct(expected, self._tokens.learn(request, expected, reply))
         return reply
 
@@ -194,9 +182,9 @@ class EngineModel:
 class EngineRewardModel:
     """A `RewardModel` called through an engine."""
 
-    def __init__(self, model: RewardModel, limits: Limits, budget: Budget) -> None:
+    def __init__(self, model: RewardModel, limits: Limits, account: Account) -> None:
         self._model = model
-        self.engine = Engine(model.spec, limits, budget)
+        self.engine = Engine(model.spec, limits, account)
         self.spec, self.identity = model.spec, model.identity
 
     async def score(self, messages: Messages, response: str) -> float:

@@ -22,7 +22,9 @@ A message says what was seen, what was expected and what to do.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class PrefgenError(Exception):
@@ -119,6 +121,16 @@ class UnsupportedParameterError(CallError):
 
 class RequestRefusedError(CallError):
     pass
+
+
+def first_of(error: BaseException, kind: type[E]) -> E | None:
+    """The first error of a kind among those that tasks raised together; the error itself where it is one."""
+    while isinstance(error, BaseExceptionGroup):
+        found = error.subgroup(kind)
+        if found is None:
+            return None
+        error = found.exceptions[0]
+    return error if isinstance(error, kind) else None
 
 
 def _shorten(value: object, limit: int = 160) -> str:

@@ -96,20 +96,32 @@ class Ledger:
                 row = self._reader.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
                 if row is not None:
                     found[key] = self._packer.unpack(row[0])
-        except (sqlite3.Error, ValueError) as error:
+        except sqlite3.Error as error:
             raise self._failed(error) from error
+        except ValueError as error:
+            raise LedgerError(
+                f"{self.path}: an answer is broken ({error}); `prefgen ledger verify --repair` removes such "
+                "answers, so that they are asked for again; or name another file with --ledger"
+            ) from error
         return found
 
     async def put(
-        self, model: str, values: Mapping[bytes, Mapping[str, Json]], paid: Paid | None = None
-    ) -> None:
+        self, model: str, values: Mapping[bytes, dict[str, Json]], paid: Paid | None = None
+    ) -> dict[bytes, dict[str, Json]]:
         """Stores values, and in the same transaction what they cost; returns when they are on disk.
 
-        Cancelling the wait does not undo the write. A key that another process stored in the meantime keeps
-        its first value; what it cost here is counted all the same.
+        A key that another process stored in the meantime keeps its first value: the values returned are those
+        that stand, so that all who asked go on with one answer. Cancelling the wait does not undo the write.
         """
         pack = self._packer.pack
-        await self._writer.put(lambda: [(key, pack(value), model) for key, value in values.items()], paid)
+        taken = await self._writer.put(
+            lambda: [(key, pack(value), model) for key, value in values.items()], paid
+        )
+        return {**values, **self.get(list(taken))}
+
+    def unpack(self, value: bytes) -> dict[str, Json]:
+        """A stored value. Raises ValueError where it is broken."""
+        return self._packer.unpack(value)
 
     async def charge(self, paid: Paid) -> None:
         """Adds what calls cost that gave no answer to keep."""

@@ -64,10 +64,11 @@ class Paid:
 
 
 class _Job(NamedTuple):
-    """Rows, what they cost, or a change of another kind; `done` belongs to the lane's loop."""
+    """Rows, what they cost, or a change of another kind; `done` belongs to the lane's loop and tells which
+    keys were taken."""
 
     lane: _Lane
-    done: asyncio.Future[None]
+    done: asyncio.Future[set[bytes]]
     rows: Sequence[Row] = ()
     paid: Paid | None = None
     change: Change | None = None
@@ -88,14 +89,14 @@ class _Lane:
             self._outside.append(turn)
             await turn
 
-    def settle(self, jobs: Sequence[_Job], problems: dict[int, Exception]) -> None:
+    def settle(self, jobs: Sequence[_Job], problems: dict[int, Exception], taken: set[bytes]) -> None:
         self.waiting -= sum(len(job.rows) for job in jobs)
         for job in jobs:
             if not job.done.done():
                 if id(job) in problems:
                     job.done.set_exception(problems[id(job)])
                 else:
-                    job.done.set_result(None)
+                    job.done.set_result(taken and {key for key, _, _ in job.rows if key in taken})
         while self._outside:
             turn = self._outside.popleft()
             if not turn.done():
@@ -112,14 +113,15 @@ class Writer:
         self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
         self._thread.start()
 
-    async def put(self, rows: Callable[[], Sequence[Row]], paid: Paid | None = None) -> None:
-        """Returns when all is on disk. Cancelling the wait does not undo the write."""
+    async def put(self, rows: Callable[[], Sequence[Row]], paid: Paid | None = None) -> set[bytes]:
+        """Returns when all is on disk: the keys that were taken, whose first value stays. Cancelling the wait
+        does not undo the write."""
         lane = self._lane()
         try:
             await lane.enter()
         finally:
             done = self._add(lane, rows(), paid)
-        await done
+        return await done
 
     async def write(self, change: Change | None = None, paid: Paid | None = None) -> None:
         """Returns when it is on disk. What `change` raises undoes it alone and is raised here."""
@@ -139,7 +141,7 @@ class Writer:
 
     def _add(
         self, lane: _Lane, rows: Sequence[Row], paid: Paid | None, change: Change | None = None
-    ) -> asyncio.Future[None]:
+    ) -> asyncio.Future[set[bytes]]:
         job = _Job(lane, lane.loop.create_future(), rows, paid, change)
         lane.waiting += len(rows)
         self._jobs.put(job)
@@ -156,11 +158,11 @@ class Writer:
         self.connection.close()
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
-        problems: dict[int, Exception] = {}
+        problems, taken = dict[int, Exception](), set[bytes]()
         try:
             with self.connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                _insert(connection, [row for job in jobs for row in job.rows])
+                taken = _insert(connection, [row for job in jobs for row in job.rows])
                 connection.executemany(_CHARGE, _sums(job.paid for job in jobs if job.paid is not None))
                 for job in jobs:
                     if job.change is not None and (problem := _change(connection, job.change)):
@@ -171,15 +173,20 @@ class Writer:
         for lane in {job.lane for job in jobs}:
             if not lane.loop.is_closed():
                 of_lane = [job for job in jobs if job.lane is lane]
-                lane.loop.call_soon_threadsafe(lane.settle, of_lane, problems)
+                lane.loop.call_soon_threadsafe(lane.settle, of_lane, problems, taken)
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    start = 0
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> set[bytes]:
+    """The keys that have another value already."""
+    start, before = 0, connection.total_changes
     for count, statement in _INSERTS.items():
         while len(rows) - start >= count:
             connection.execute(statement, list(chain.from_iterable(rows[start : start + count])))
             start += count
+    if connection.total_changes - before == len(rows):
+        return set()
+    look_up = "SELECT value FROM answers WHERE key = ?"
+    return {key for key, value, _ in rows if connection.execute(look_up, (key,)).fetchone() != (value,)}
 
 
 def _sums(paid: Iterable[Paid]) -> list[tuple[object, ...]]:

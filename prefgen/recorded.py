@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -21,43 +22,64 @@ from prefgen.completion import (
     RewardModel,
 )
 from prefgen.errors import RequestRefusedError
-from prefgen.ledger import Ledger, ledger_key
+from prefgen.ledger import Ledger, Paid, ledger_key
 from prefgen.messages import Json, Messages, as_dicts
+from prefgen.prices import Price
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Usage:
-    """What one model was asked in this process. Tokens are those paid for; cost is in US dollars,
-    None when a price is unknown. `cached_requests` were answered wholly by the ledger."""
+    """What one model was asked in this process, in one role. Tokens are those paid for, `cached_tokens` those
+    of the input that the provider had cached; cost is in US dollars, None where the price is not known.
+    `cached_requests` were answered wholly by the ledger. `run`: under whose id the ledger books it."""
 
+    price: Price | None = None
+    role: str = ""
+    run: str | None = None
     requests: int = 0
     cached_requests: int = 0
     input_tokens: int = 0
+    cached_tokens: int = 0
     output_tokens: int = 0
-    price_in: float | None = None
-    price_out: float | None = None
 
     @property
     def cost_usd(self) -> float | None:
-        return self.cost(self.input_tokens, self.output_tokens)
-
-    def cost(self, input_tokens: int, output_tokens: int) -> float | None:
-        """US dollars for so many tokens at this model's price."""
-        if self.price_in is None or self.price_out is None:
+        if self.price is None:
             return None
-        return (input_tokens * self.price_in + output_tokens * self.price_out) / 1e6
+        return self.price.cost(self.input_tokens, self.output_tokens, self.cached_tokens)
+
+    def cost_of(self, completions: Iterable[Completion]) -> float | None:
+        """US dollars for completions at this model's price."""
+        return None if self.price is None else self.price.of(completions)
 
     def clear(self) -> None:
-        """Counts anew; the prices stay."""
-        self.requests = self.cached_requests = self.input_tokens = self.output_tokens = 0
+        """Counts anew; the price stays."""
+        self.requests = self.cached_requests = 0
+        self.input_tokens = self.cached_tokens = self.output_tokens = 0
 
-    def add(self, completions: Iterable[Completion]) -> None:
+    def add(self, model: str, completions: Sequence[Completion]) -> Paid | None:
+        """Counts one call; returns what is to be booked for it."""
+        paid = Paid(
+            f"{self.run}/{self.role}",
+            model,
+            1,
+            sum(completion.input_tokens or 0 for completion in completions),
+            sum(completion.cached_tokens or 0 for completion in completions),
+            sum(completion.output_tokens or 0 for completion in completions),
+            self.cost_of(completions),
+        )
         self.requests += 1
-        for completion in completions:
-            self.input_tokens += completion.input_tokens or 0
-            self.output_tokens += completion.output_tokens or 0
+        self.input_tokens += paid.input_tokens
+        self.cached_tokens += paid.cached_tokens
+        self.output_tokens += paid.output_tokens
+        return None if self.run is None else paid
+
+
+counting: ContextVar[Callable[[Usage, int, Sequence[Completion]], None] | None] = ContextVar("counting")
+"""Told, where set, of all that a task and the tasks it starts ask, whether the ledger knew the answer or not:
+whose usage, in how many calls, and the completions."""
 
 
 class Finishing:
@@ -106,6 +128,17 @@ class RecordedModel:
         other._name = name
         return other
 
+    def charged_to(self, usage: Usage) -> RecordedModel:
+        """The same model, in another role."""
+        other = copy.copy(self)
+        other.usage = usage
+        return other
+
+    def knows(self, request: CompletionRequest) -> bool:
+        """Whether the ledger has all that is asked for."""
+        keys = [self.key(request, sample) for sample in request.samples]
+        return len(self._ledger.get(keys)) == len(keys)
+
     def key(self, request: CompletionRequest, sample: int = 0) -> bytes:
         question = request.identity() | ({} if self._name is None else {"again": self._name})
         return ledger_key(self.identity, question, sample)
@@ -120,9 +153,9 @@ class RecordedModel:
     async def _complete(self, request: CompletionRequest, keys: dict[int, bytes]) -> Reply:
         known = self._ledger.get(list(keys.values()))
         missing = tuple(sample for sample, key in keys.items() if key not in known)
+        # A model that gives one answer a call is asked for each by itself, so that each is kept.
+        apart = self.capabilities.lacks("n")
         if missing:
-            # A model that gives one answer a call is asked for each by itself, so that each is kept.
-            apart = self.capabilities.lacks("n")
             groups = [(sample,) for sample in missing] if apart else [missing]
             paid = [self._finishing.shield(self._pay(_only(request, group), keys)) for group in groups]
             # Most calls are one group, and gather costs.
@@ -132,20 +165,24 @@ class RecordedModel:
             self.usage.cached_requests += 1
         completions, served = zip(*(_from_json(known[key]) for key in keys.values()), strict=True)
         self.served.update(served)
+        count = counting.get(None)
+        if count is not None:
+            count(self.usage, len(keys) if apart else 1, completions)
         return Reply(completions, served[0])
 
     async def _pay(self, request: CompletionRequest, keys: dict[int, bytes]) -> dict[bytes, dict[str, Json]]:
         reply = await self._model.complete(request)
-        self.usage.add(reply.completions)
+        paid = self.usage.add(self.spec, reply.completions)
         if len(reply.completions) != len(request.samples):
             given, asked = len(reply.completions), len(request.samples)
+            if paid is not None:
+                await self._ledger.charge(paid)
             raise RequestRefusedError(f"{self.spec} gave {given} completions where {asked} were asked for")
         fresh = {
             keys[sample]: _to_json(completion, reply.served)
             for sample, completion in zip(request.samples, reply.completions, strict=True)
         }
-        await self._ledger.put(self.identity, fresh)
-        return fresh
+        return await self._ledger.put(self.identity, fresh, paid)
 
     async def settle(self) -> None:
         """Waits for the calls that are under way."""
@@ -172,6 +209,9 @@ class RecordedRewardModel:
     async def score(self, messages: Messages, response: str) -> float:
         """The stored score, or a fresh one, stored."""
         key = self.key(messages, response)
+        count = counting.get(None)
+        if count is not None:
+            count(self.usage, 1, ())
         known = self._ledger.get([key])
         if key in known:
             self.usage.cached_requests += 1
@@ -180,9 +220,9 @@ class RecordedRewardModel:
 
     async def _pay(self, key: bytes, messages: Messages, response: str) -> float:
         score = await self._model.score(messages, response)
-        self.usage.requests += 1
-        await self._ledger.put(self.identity, {key: {"score": score}})
-        return score
+        paid = self.usage.add(self.spec, ())
+        kept = await self._ledger.put(self.identity, {key: {"score": score}}, paid)
+        return cast(float, kept[key]["score"])
 
     async def aclose(self) -> None:
         await self._finishing.wait()
@@ -200,6 +240,7 @@ def _to_json(completion: Completion, served: str) -> dict[str, Json]:
         "input_tokens": completion.input_tokens,
         "output_tokens": completion.output_tokens,
         "cached_tokens": completion.cached_tokens,
+        "cache_write_tokens": completion.cache_write_tokens,
         "served": served,
     }
 
@@ -217,5 +258,7 @@ def _from_json(value: dict[str, Json]) -> tuple[Completion, str]:
         input_tokens=cast("int | None", value["input_tokens"]),
         output_tokens=cast("int | None", value["output_tokens"]),
         cached_tokens=cast("int | None", value["cached_tokens"]),
+        # Ledgers of before this field hold answers without it.
+        cache_write_tokens=cast("int | None", value.get("cache_write_tokens")),
     )
     return completion, cast(str, value["served"])

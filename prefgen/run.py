@@ -1,7 +1,8 @@
 """A run is a directory: resolved config first, tables as they grow, the manifest last.
 
-`manifest.json` exists exactly when everything before it is whole. `state.json` counts how often the
-run came to its end with answers still owed; a further `--resume` then asks for those again.
+`manifest.json` exists exactly when everything before it is whole. `run.json` holds the run's id, under which
+the ledger books what it pays, and how often the run came to its end with answers still owed; a further
+`--resume` then asks for those again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -39,6 +41,7 @@ OWNED = (
     "annotations.jsonl",
     "evaluation.json",
     "manifest.json",
+    "run.json",
     "state.json",
     ".work",
     "start",
@@ -55,7 +58,7 @@ OWNED = (
 _SIGNATURE = "# The configuration of a prefgen run, as resolved."
 _SCRAPS = (".lock", "config.yaml.part")
 """What a run leaves when it is killed before its config is written."""
-_MARKS = ("config.yaml", *_SCRAPS)
+_MARKS = ("config.yaml", "run.json", *_SCRAPS)
 
 
 def _is_run(path: Path) -> bool:
@@ -89,13 +92,14 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._new and isinstance(error, UsageError):
-            self._take_back()
+        if isinstance(error, UsageError):
+            self.take_back()
         self._unlock()
 
-    def _take_back(self) -> None:
-        """Nothing was made but the config: the corrected command must not find a used directory."""
-        if all(child.name in _MARKS for child in self.path.iterdir()):
+    def take_back(self) -> None:
+        """Where nothing was made but the config, as if never begun: the next command must not find a used
+        directory."""
+        if self._new and all(child.name in _MARKS for child in self.path.iterdir()):
             for name in _MARKS:
                 (self.path / name).unlink(missing_ok=True)
             with suppress(OSError):
@@ -218,12 +222,29 @@ class RunDirectory:
     @property
     def attempt(self) -> int:
         """How often this run ended with answers owed."""
-        state = self.path / "state.json"
-        return int(json.loads(state.read_text())["attempt"]) if state.exists() else 0
+        return int(self._state.get("attempt", 0))
+
+    @property
+    def id(self) -> str:
+        """The same as long as the directory is not begun anew."""
+        state = self._state
+        if "id" not in state:
+            state |= {"id": uuid.uuid4().hex}
+            self.write_json("run.json", state)
+        return str(state["id"])
+
+    @property
+    def _state(self) -> dict[str, Any]:
+        # `datasets` takes a folder with the older name for one of its own making.
+        files = [self.path / name for name in ("state.json", "run.json")]
+        state: dict[str, Any] = {}
+        for path in files:
+            state |= json.loads(path.read_text()) if path.exists() else {}
+        return state
 
     def ended_owing(self) -> None:
         """The run came to its end, but some answers failed: the next resumption asks for them again."""
-        self.write_json("state.json", {"attempt": self.attempt + 1})
+        self.write_json("run.json", self._state | {"attempt": self.attempt + 1})
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         write_json(self.path / name, value)

@@ -14,11 +14,16 @@ import tempfile
 import weakref
 import zlib
 from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from prefgen.messages import content_hash
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 _PERMUTATIONS, _BANDS = 64, 16
 _JACCARD = 0.8
@@ -33,14 +38,20 @@ Indices = npt.NDArray[np.int64]
 
 def signature(text: str) -> Signature:
     """The MinHash of a text, 64 values; case and white space do not count."""
-    from datasketch import MinHash
-
     folded = " ".join(text.lower().split())
     shingles = {folded[start : start + 5] for start in range(max(1, len(folded) - 4))}
-    sketch = MinHash(_PERMUTATIONS, hashfunc=zlib.crc32)
+    sketch = _empty().copy()
     sketch.update_batch(item.encode() for item in shingles)
     smallest: Signature = sketch.hashvalues.astype(np.uint32)
     return smallest
+
+
+@cache
+def _empty() -> MinHash:
+    """Drawing the permutations takes longer than using them once."""
+    from datasketch import MinHash
+
+    return MinHash(_PERMUTATIONS, hashfunc=zlib.crc32)
 
 
 class NearDuplicates:

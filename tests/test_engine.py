@@ -9,8 +9,9 @@ from itertools import pairwise
 
 import pytest
 
+from prefgen.budget import Account, Budget
 from prefgen.completion import Capabilities, Completion, CompletionRequest, Reply, Sampling
-from prefgen.engine import Budget, Engine, EngineModel, Limits
+from prefgen.engine import Engine, EngineModel, Limits
 from prefgen.errors import (
     BudgetError,
     CallError,
@@ -31,7 +32,7 @@ ASK = CompletionRequest(user("x"))
 
 def engine(budget: Budget | None = None, **limits: float) -> Engine:
     chosen = {"concurrency": 4, "deadline": 5.0, "attempts": 3, "first_wait": 0.001} | limits
-    return Engine("test/model", Limits(**chosen), budget or Budget())  # type: ignore[arg-type]
+    return Engine("test/model", Limits(**chosen), Account(budget))  # type: ignore[arg-type]
 
 
 def failing(*errors: Exception) -> tuple[Callable[[], Awaitable[str]], list[float]]:
@@ -158,7 +159,7 @@ async def test_tokens_a_minute_are_learnt_from_the_answers() -> None:
     """Each answer takes 100 tokens of 6,000 a minute: five at once (500), then one a second."""
     model = ScriptedModel(lambda request, sample: Completion("x", input_tokens=10, output_tokens=100))
     limits = Limits(per_minute=PerMinute(output_tokens=6_000))
-    subject = EngineModel(model, limits, Budget())
+    subject = EngineModel(model, limits, Account())
     ask = CompletionRequest(user("x"), Sampling(max_tokens=100))
     start = time.monotonic()
     await asyncio.gather(*(subject.complete(ask) for _ in range(6)))
@@ -218,7 +219,7 @@ async def test_a_refused_parameter_is_learnt_once_and_left_out() -> None:
         return "fine"
 
     model = ScriptedModel(answer, capabilities=Capabilities())
-    subject = EngineModel(model, Limits(), Budget())
+    subject = EngineModel(model, Limits(), Account())
     for _ in range(5):
         reply: Reply = await subject.complete(ASK)
         assert reply.completions[0].text == "fine"
@@ -230,7 +231,7 @@ async def test_a_refused_parameter_is_learnt_once_and_left_out() -> None:
 async def test_a_model_that_refuses_for_ever_is_given_up() -> None:
     model = ScriptedModel(lambda request, sample: UnsupportedParameterError("n", "no n"))
     with pytest.raises(RequestRefusedError, match="keeps refusing n"):
-        await EngineModel(model, Limits(), Budget()).complete(ASK)
+        await EngineModel(model, Limits(), Account()).complete(ASK)
 
 
 async def test_the_budget_is_kept_exactly() -> None:

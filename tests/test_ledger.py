@@ -9,16 +9,20 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from making import recorded, scripted
 
+from prefgen import ledger_writer
 from prefgen.completion import Capabilities, Completion, CompletionRequest, Reply, Sampling
 from prefgen.errors import RequestRefusedError, UsageError
 from prefgen.ledger import SCHEMA_VERSION, Ledger, LedgerError, Paid, default_path, ledger_key
-from prefgen.messages import user
+from prefgen.ledger_values import Packer
+from prefgen.messages import Json, user
 from prefgen.models.scripted import ScriptedModel
 from prefgen.recorded import RecordedModel
 
@@ -172,9 +176,17 @@ async def test_many_writes_at_once_are_all_there(tmp_path: Path) -> None:
 
 async def test_the_first_answer_stands(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l") as ledger:
-        await ledger.put("m", {b"k": {"v": 1}})
-        await ledger.put("m", {b"k": {"v": 2}})
+        assert await ledger.put("m", {b"k": {"v": 1}}) == {b"k": {"v": 1}}
+        both = {b"k": {"v": 2}, b"l": {"v": 3}}
+        assert await ledger.put("m", both) == {b"k": {"v": 1}, b"l": {"v": 3}}
         assert ledger.get([b"k"]) == {b"k": {"v": 1}}
+
+
+async def test_two_who_pay_for_one_question_go_on_with_one_answer(tmp_path: Path) -> None:
+    with recorded(scripted("one"), tmp_path / "l") as one, recorded(scripted("two"), tmp_path / "l") as two:
+        replies = await asyncio.gather(*(behind.complete(request()) for behind in (one, two) * 3))
+    assert len({reply.completions[0].text for reply in replies}) == 1
+    assert rows(tmp_path / "l") == 1
 
 
 WRITER = textwrap.dedent(
@@ -253,7 +265,7 @@ def test_a_broken_row_is_an_error_with_a_fix(tmp_path: Path) -> None:
                 "INSERT INTO answers (key, value, model) VALUES (?, ?, '')", (b"k", b"rubbish")
             )
         connection.close()
-        with pytest.raises(LedgerError, match=r"cannot be used.*--ledger"):
+        with pytest.raises(LedgerError, match=r"is broken.*verify --repair.*--ledger"):
             ledger.get([b"k"])
 
 
@@ -485,7 +497,7 @@ async def test_a_change_that_fails_is_undone_alone(tmp_path: Path) -> None:
             ledger.write(whole),
             return_exceptions=True,
         )
-        assert [type(result) for result in results] == [type(None), ValueError, type(None)]
+        assert [type(result) for result in results] == [dict, ValueError, type(None)]
         assert ledger.read("SELECT text FROM notes") == [("whole",)]
         assert ledger.get([b"k"]) == {b"k": {"v": 1}}
 
@@ -499,3 +511,77 @@ def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) 
     with pytest.raises(LedgerError, match=r"not a ledger.*--ledger"):
         Ledger(path)
     assert path.read_bytes() == before
+
+
+async def test_as_many_rows_wait_for_a_slow_disk_as_are_let(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_writer, "MOST_WAITING", 40)
+    seen, insert = list[int](), ledger_writer._insert
+
+    def slow(connection: sqlite3.Connection, rows: Sequence[ledger_writer.Row]) -> set[bytes]:
+        time.sleep(0.005)
+        seen.append(len(rows))
+        return insert(connection, rows)
+
+    monkeypatch.setattr(ledger_writer, "_insert", slow)
+    with Ledger(tmp_path / "l") as ledger:
+        await asyncio.gather(*(ledger.put("m", {f"k{n}".encode(): {"v": n}}) for n in range(500)))
+    assert rows(tmp_path / "l") == 500
+    assert max(seen) <= 40
+
+
+async def test_a_row_that_waits_for_room_is_written_though_its_waiter_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_writer, "MOST_WAITING", 1)
+    with Ledger(tmp_path / "l") as ledger:
+        puts = [asyncio.create_task(ledger.put("m", {f"k{n}".encode(): {"v": n}})) for n in range(10)]
+        await asyncio.sleep(0)
+        for put in puts:
+            put.cancel()
+        await asyncio.gather(*puts, return_exceptions=True)
+    assert rows(tmp_path / "l") == 10
+
+
+async def test_one_commit_wakes_the_loop_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    wakes, wake = list[object](), loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *what: (wakes.append(what[0]), wake(*what)))
+    with Ledger(tmp_path / "l") as ledger:
+        await asyncio.gather(*(ledger.put("m", {f"k{n}".encode(): {"v": n}}) for n in range(400)))
+    assert len(wakes) < 100
+
+
+async def test_several_loops_share_one_ledger(tmp_path: Path) -> None:
+    def store(ledger: Ledger, name: str) -> None:
+        async def all_of_them() -> None:
+            await asyncio.gather(*(ledger.put("m", {f"{name}{n}".encode(): {"v": n}}) for n in range(200)))
+
+        asyncio.run(all_of_them())
+
+    with Ledger(tmp_path / "l") as ledger:
+        await asyncio.gather(*(asyncio.to_thread(store, ledger, name) for name in "abc"))
+    assert rows(tmp_path / "l") == 600
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"text": "täxt \x00 \U0001f600", "n": None, "list": [1, 2.5, {"a": True}]},
+        {"score": float("inf"), "nested": {"low": float("-inf")}, "list": [float("inf")]},
+        {"half": "\ud83d", "big": 2**70},
+        {},
+    ],
+)
+def test_values_come_back_as_they_were(value: dict[str, Json]) -> None:
+    packer = Packer()
+    assert packer.unpack(packer.pack(value)) == value
+
+
+@pytest.mark.parametrize("length", range(0, 60, 7))
+def test_a_cut_value_is_noticed(length: int) -> None:
+    packer = Packer()
+    whole = packer.pack({"text": "some words " * 40, "served": "m"})
+    with pytest.raises(ValueError, match=r"\w"):
+        packer.unpack(whole[: min(length, len(whole) - 1)])

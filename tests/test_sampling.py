@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from making import PROMPT, recorded, scripted
 
-from prefgen.completion import Capabilities, Completion, CompletionRequest, Sampling
+from prefgen.completion import EVERY_DRAW, Capabilities, Completion, CompletionRequest, Sampling, Shared
 from prefgen.errors import DeadlineError, RequestRefusedError
 from prefgen.messages import Message
 from prefgen.models.scripted import ScriptedModel
@@ -25,6 +26,14 @@ async def test_candidates_say_how_they_were_drawn(tmp_path: Path) -> None:
     assert {(item.temperature, item.top_p, item.n_tokens) for item in drawn} == {(0.7, 0.9, 2)}
     assert all(item.truncated for item in drawn)
     assert len({item.id for item in drawn}) == 3
+
+
+async def test_draws_share_the_prompt_and_all_of_a_run_the_system_text(tmp_path: Path) -> None:
+    model = scripted("x")
+    with recorded(model, tmp_path / "l") as policy:
+        await sample(PROMPT, [policy], replace(PLAN, system="Be brief."))
+    whole = len(PROMPT.messages[-1].content)
+    assert model.calls[0].shared == (Shared(0, 9, EVERY_DRAW), Shared(1, whole, 3))
 
 
 async def test_what_a_model_does_not_take_is_not_claimed(tmp_path: Path) -> None:
@@ -76,3 +85,19 @@ def test_seeds_belong_to_prompts() -> None:
     seeds = {prompt_seed(run, f"p{number}") for run in range(3) for number in range(100)}
     assert len(seeds) == 300
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+async def test_the_first_draws_are_the_same_whatever_is_drawn_after_them(tmp_path: Path) -> None:
+    def answer(request: CompletionRequest, number: int) -> str:
+        return f"{(request.sampling.seed or 0) + number}"
+
+    plan = SamplingPlan(5, Sampling(), seed=4, first=2)
+    assert plan.rounds == [2, 4, 5]
+    assert PLAN.rounds == [3]
+    model = ScriptedModel(answer)
+    with recorded(model, tmp_path / "l") as policy:
+        few = await sample(PROMPT, [policy], plan, 2)
+        all_ = await sample(PROMPT, [policy], plan, 5)
+    assert few.candidates == all_.candidates[:2]
+    assert (few.spared, all_.spared) == (3, 0)
+    assert [request.samples for request in model.calls] == [(0, 1), (2, 3, 4)]

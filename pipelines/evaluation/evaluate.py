@@ -95,7 +95,7 @@ async def evaluate(
     """The whole job; returns what `evaluation.json` holds.
 
     Raises UsageError and its kin for bad input, GateError when too many prompts have no judgment, BudgetError
-    when `max_requests` is used up.
+    when the budget is used up.
     """
     if config.prompts is None or config.out is None:
         return recompute(config, console, overwrite=overwrite)
@@ -174,6 +174,7 @@ async def _evaluate(
     models = tuple(side for side in config.sides if as_file(side) is None)
     with Ledger(config.ledger or default_path()) as ledger:
         async with roles_of(config, ledger, console, models) as roles:
+            roles.begin(run.id)
             judge = await make_judge(config, roles, run.attempt)
             model, baseline = [await open_side(side, prompts, plan, roles) for side in config.sides]
             annotations = await judge_prompts(config, Line(model, baseline, judge), inputs.asked, roles)

@@ -29,6 +29,7 @@ _LOST = {
     "chosen_empty": "the better one was empty",
     "length_gap": "too different in length",
     "over_max_pairs": "over the limit for one prompt",
+    "spared": "not needed, because a pair was clear before",
 }
 _FAILURES = {
     "parse_failure": "the reply could not be read",
@@ -98,9 +99,10 @@ def _flow(findings: Findings, manifest: Mapping[str, Any]) -> str:
     alone = counts["dropped"].get("fewer_than_two_candidates", 0)
     written, looked_at = counts["candidates"], counts["pairs"] + sum(lost.values())
     judged = [many(counts["judgments"], "judgment"), *_lost(findings.unscored)]
+    spared = _lost({"spared": counts.get("spared", {}).get("candidates", 0)})
     steps = [
         _step(counts["prompts"], counts["prompts"], "prompts", left_out),
-        _step(written, written, "responses written", [], start=True),
+        _step(written, written, "responses written", spared, start=True),
         _step(
             written - counts["duplicates"], written, "distinct", _lost({"duplicates": counts["duplicates"]})
         ),
@@ -205,7 +207,6 @@ def _models(models: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _usage(manifest: Mapping[str, Any]) -> dict[str, str]:
     usage = manifest["usage"]
-    cost = usage["cost_usd"]
     told = {
         "calls paid": number(usage["requests"]),
         "calls answered by the ledger": number(usage["cached_requests"]),
@@ -213,10 +214,19 @@ def _usage(manifest: Mapping[str, Any]) -> dict[str, str]:
         "told to slow down, times": number(usage["rate_limited"]),
         "tokens read": number(usage["input_tokens"]),
         "tokens written": number(usage["output_tokens"]),
-        "cost": "unknown" if cost is None else f"${number(cost, 2 if cost >= 1 or not cost else 4)}",
+        "cost": _money(usage["cost_usd"]),
     }
+    if usage["cost_usd"]:
+        told |= {f"cost, {role}": _money(part["cost_usd"]) for role, part in usage.get("by_role", {}).items()}
+        told["cost of a kept pair"] = _money(usage.get("cost_per_pair_usd"))
+    if usage.get("unanswered_usd"):
+        told["calls without an answer may have cost"] = _money(usage["unanswered_usd"])
     timings = manifest["timings"].items()
     return told | {_TIMINGS.get(name, name.replace("_", " ")): _time(seconds) for name, seconds in timings}
+
+
+def _money(cost: float | None) -> str:
+    return "unknown" if cost is None else f"${number(cost, 2 if cost >= 1 or not cost else 4)}"
 
 
 def _time(seconds: float) -> str:

@@ -40,7 +40,7 @@ async def rlaif(
     """The whole loop; returns the manifest.
 
     Raises UsageError and its kin for bad input before anything is written, GateError where labels may not be
-    trusted or people are waited for, BudgetError when `max_requests` is used up.
+    trusted or people are waited for, BudgetError when the budget is used up.
     """
     inputs = look_over(config)
     for warning in warnings_about(config):
@@ -54,6 +54,7 @@ async def rlaif(
         (run.path / "manifest.json").unlink(missing_ok=True)
         with Ledger(config.generate.ledger or default_path()) as ledger:
             async with calling(config.generate, ledger, console, models_of(config)) as roles:
+                roles.begin(run.id)
                 return await _rounds(config, inputs, run, roles)
 
 

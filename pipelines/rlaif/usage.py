@@ -28,7 +28,7 @@ class Spent:
 
     @property
     def total(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._roles.usage
+        found: dict[str, Any] = self._roles.used
         for told in self.rounds.values():
             found = add(found, told)
         return found
@@ -37,6 +37,6 @@ class Spent:
 def add(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """The sums; unknown (None) and anything is unknown."""
     return {
-        name: None if value is None or other[name] is None else value + other[name]
+        name: None if value is None or other.get(name, 0) is None else value + other.get(name, 0)
         for name, value in one.items()
     }

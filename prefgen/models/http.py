@@ -65,10 +65,11 @@ _SYSTEM = re.compile(
     re.I,
 )
 # What one choice was asked for may be left out whatever the words are: asking in another way costs nothing.
-_ALWAYS_OPTIONAL = ("logprobs", "n", "structured_output")
+_ALWAYS_OPTIONAL = ("logprobs", "n", "structured_output", "prompt_cache")
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "logprobs": ("logprobs", "top_logprobs"),
     "structured_output": ("response_format", "structured_outputs", "output_config"),
+    "prompt_cache": ("prompt_cache_key",),
     "n": ("n",),
     "seed": ("seed",),
     "top_p": ("top_p",),
@@ -110,6 +111,7 @@ def open_http(tls: ssl.SSLContext) -> httpx2.AsyncClient:
     """For an SDK: how many calls there are and how long an answer may take is for the engine."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     timeout = httpx2.Timeout(3600, connect=CONNECT_TIMEOUT, pool=None)
+    # A redirect is not followed: the key would go to whatever server it names.
     return httpx2.AsyncClient(verify=tls, timeout=timeout, limits=limits)
 
 
@@ -153,15 +155,19 @@ class Endpoint:
             raise self._connection_error(error) from None
         self.answered = True
         if answer.status >= 300:
-            raise await self._status_error(path, answer, payload)
-        if len(self.key) < SHORTEST:
-            return answer.content
-        return answer.content.replace(self.key.encode(), b"[key]")
+            raise await self._status_error(path, answer, payload) from None
+        # A real key is long; replacing a made-up one ("EMPTY") could change an answer.
+        return (
+            answer.content.replace(self.key.encode(), b"[key]")
+            if len(self.key) >= SHORTEST
+            else answer.content
+        )
 
     async def _send(self, path: str, body: bytes) -> HTTPAnswer:
-        if self._by_sdk:
-            return await self._send_by_sdk(path, body)
-        return await self._wire.send(self._heads.get(path) or await self._learn_head(path), body)
+        if not self._by_sdk:
+            head = self._heads.get(path) or await self._learn_head(path)
+            return await self._wire.send(head, body)
+        return await self._send_by_sdk(path, body)
 
     async def _learn_head(self, path: str) -> bytes:
         # The first calls come many at once, and the SDK takes milliseconds for one.
@@ -216,9 +222,8 @@ class Endpoint:
         status, failure = answer.status, read_failure(self._scrub(answer.text))
         words = f"{self.spec}: {status} {failure.words}"
         if 300 <= status < 400:
-            # Followed, the key would go to whatever server it names.
             place = answer.headers.get("location", "another address")
-            raise ModelUnavailableError(f"{self.spec}: {self.url} redirects to {place}; give that address")
+            return ModelUnavailableError(f"{self.spec}: {self.url} redirects to {place}; give that address")
         if status in (401, 402, 403) or _NO_FUNDS.search(f"{failure.code} {failure.words}"):
             return ModelUnavailableError(f"{words}; check {self.key_variable} and what its account may use")
         if status == 404:

@@ -122,6 +122,8 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Any, spec: str, capabilities: Capabilities | None = None) -> None:
         self.tokenizer, self._spec = tokenizer, spec
         self._capabilities = capabilities or Capabilities()
+        # A tokenizer hands out its vocabulary as a copy, which for each call would cost more than the call.
+        self._labels: dict[str, list[int]] = {}
 
     def prompt(self, messages: Messages, *, thinking: bool = True) -> tuple[list[int], bool]:
         """Token ids of a conversation that the model shall answer, and whether they end in `<think>`.
@@ -145,8 +147,10 @@ class ChatTokenizer:
 
     def label_ids(self, words: Sequence[str]) -> dict[str, list[int]]:
         """For each word the tokens that are it, alone or after a space; no token: the word is absent."""
-        ids = {word: self._variants(word) for word in words}
-        return {word: found for word, found in ids.items() if found}
+        for word in words:
+            if word not in self._labels:
+                self._labels[word] = self._variants(word)
+        return {word: self._labels[word] for word in words if self._labels[word]}
 
     def token_of(self, word: str) -> int | None:
         """The token that is exactly this word, without a space before it; None if it takes several."""

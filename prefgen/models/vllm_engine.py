@@ -38,6 +38,7 @@ from prefgen.models.local import (
     weights_identity,
 )
 from prefgen.models.reloading import NotReloadedError, objection, precision
+from prefgen.models.vllm_cache import PrefixCache
 
 CPU_CONTEXT = 4096
 _GPU_SHARE = 0.9
@@ -55,7 +56,7 @@ _QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_K
 class LocalEngine:
     """`llm`: vLLM's AsyncLLM. `context`: tokens of prompt and answer together, at most. `lora`: vLLM's
     request for the adapter, None without one. `log`: what the engine's process printed. `folder`: of the
-    weights, None for a model of the hub; `options`: as given."""
+    weights, None for a model of the hub; `options`: as given; `cache`: what the prefix cache gave."""
 
     llm: Any
     spec: str
@@ -65,6 +66,7 @@ class LocalEngine:
     lora: Any = None
     folder: Path | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
+    cache: PrefixCache = field(default_factory=PrefixCache)
     _pids: list[int] = field(default_factory=list)
 
     @asynccontextmanager
@@ -202,9 +204,10 @@ def _build(
             engine.llm = AsyncLLM(
                 vllm_config=config,
                 executor_class=detached(Executor.get_class(config)),
-                log_stats=False,
+                log_stats=True,
                 log_requests=False,
             )
+    engine.cache = PrefixCache.counting(engine.llm)
     engine.context = engine.llm.model_config.max_model_len
     engine._pids = _processes(engine.llm)
 

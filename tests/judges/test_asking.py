@@ -14,12 +14,14 @@ from making import scripted
 from judges.asking import Answer, Asking, Question, ask, wordings
 from judges.evidence import Evidence, Reading, TwoWords, Unreadable
 from judges.prompting import Template
+from prefgen.budget import Account
 from prefgen.completion import Capabilities, Completion, CompletionRequest
-from prefgen.engine import Budget, EngineModel, Limits
+from prefgen.engine import EngineModel, Limits
 from prefgen.errors import DeadlineError, RequestRefusedError, TransientError, UnsupportedParameterError
 from prefgen.ledger import Ledger
 from prefgen.messages import Message
 from prefgen.models.scripted import ScriptedModel
+from prefgen.prices import Price
 from prefgen.recorded import RecordedModel, Usage
 
 QUESTION = Question(
@@ -33,7 +35,7 @@ async def put(
     model: ScriptedModel, path: Path, asking: Asking | None = None, question: Question[Reading] = QUESTION
 ) -> Answer[Reading]:
     with Ledger(path / "l.sqlite") as ledger:
-        engine = EngineModel(model, Limits(attempts=1, first_wait=0.001, deadline=0.2), Budget())
+        engine = EngineModel(model, Limits(attempts=1, first_wait=0.001, deadline=0.2), Account())
         return await ask(RecordedModel(engine, ledger), question, asking or Asking())
 
 
@@ -142,7 +144,7 @@ def lacking(*missing: str) -> ScriptedModel:
 async def test_missing_logprobs_are_learnt_once_and_degraded_to_a_score(tmp_path: Path) -> None:
     model = lacking("logprobs")
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        recorded = RecordedModel(EngineModel(model, Limits(), Budget()), ledger)
+        recorded = RecordedModel(EngineModel(model, Limits(), Account()), ledger)
         answers = [
             await ask(
                 recorded,
@@ -190,7 +192,7 @@ async def test_what_a_vain_question_cost_is_counted(tmp_path: Path) -> None:
     """Six tokens in and one out for the letter, seven in and three out for the score."""
     model = scripted(Completion("A", input_tokens=6), Completion(SCORE_90, input_tokens=7, output_tokens=3))
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        usage = Usage(price_in=1e6, price_out=1e6)
+        usage = Usage(Price(1e6, 1e6))
         answer = await ask(RecordedModel(model, ledger, usage), QUESTION, Asking())
     assert answer.evidence == "score"
     assert answer.cost_usd == 6 + 1 + 7 + 3
@@ -214,7 +216,7 @@ async def test_both_calls_of_a_reasoned_answer_are_paid(tmp_path: Path) -> None:
     thought = Completion("Hm.", input_tokens=10, output_tokens=2)
     model = scripted(thought, replace(SURE_A, input_tokens=13, output_tokens=1))
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        behind = RecordedModel(model, ledger, Usage(price_in=1e6, price_out=1e6))
+        behind = RecordedModel(model, ledger, Usage(Price(1e6, 1e6)))
         answer = await ask(behind, QUESTION, Asking(reasoning=True))
     assert answer.cost_usd == 26
 

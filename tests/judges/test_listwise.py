@@ -24,6 +24,7 @@ from prefgen.errors import RequestRefusedError, UsageError
 from prefgen.judgment import JudgeFailure, JudgeResult, Judgment
 from prefgen.ledger import Ledger
 from prefgen.models.scripted import ScriptedModel
+from prefgen.prices import Price
 from prefgen.recorded import RecordedModel, Usage
 from prefgen.verdicts import settle
 
@@ -247,7 +248,7 @@ async def test_an_unreadable_ranking_is_asked_for_once_more_and_on_resume_again(
 async def test_the_cost_is_shared_among_the_pairs(tmp_path: Path) -> None:
     model = scripted(Completion("Ranking: A > B > C", input_tokens=90, output_tokens=10))
     with Ledger(tmp_path / "l") as ledger:
-        behind = RecordedModel(model, ledger, Usage(price_in=1e6, price_out=1e6))
+        behind = RecordedModel(model, ledger, Usage(Price(1e6, 1e6)))
         judge = ListwiseJudge(behind, RULES, Asking(evidence="votes"), permutations=3)
         results = await judge.judge(PROMPT, THREE)
     assert sum(item.cost_usd or 0 for item in results) == pytest.approx(300)

@@ -377,17 +377,20 @@ def test_the_budget_stops_the_run_and_resuming_finishes_it_exactly(prefgen: Runn
     )
     needed = whole.result["usage"]["requests"]
     part = ("generate", prompts, *FAKES, "--out", tmp_path / "run", "--ledger", tmp_path / "l", "--json")
-    stops = 0
-    done = prefgen(*part, "--max-requests", needed // 3)
+    stops, budget = 0, needed // 3
+    done = prefgen(*part, "--max-requests", budget)
     while done.code == 4:
         stops += 1
         assert "--resume" in done.err
         assert done.out == ""
         assert not (tmp_path / "run" / "manifest.json").exists()
         assert not (tmp_path / "run" / "candidates.parquet").exists()
-        done = prefgen(*part, "--max-requests", needed // 3, "--resume")
+        assert prefgen(*part, "--max-requests", budget, "--resume").code == 4, "it is the whole run's"
+        budget += needed // 3
+        done = prefgen(*part, "--max-requests", budget, "--resume")
     assert done.code == 0, done.err
     assert stops in (3, 4)
+    assert done.result["usage"]["requests"] == needed
     assert tables(tmp_path / "run") == tables(tmp_path / "whole")
 
 
@@ -416,7 +419,7 @@ def test_failed_calls_end_the_run_and_resuming_asks_for_them_again(
     broken = False
     second = prefgen(*base, "--resume")
     assert second.code == 0, second.err
-    assert second.result["usage"]["requests"] == 30
+    assert second.result["usage"]["requests"] == 6 + 6 * 30
     assert second.result["counts"]["failures"] == {}
 
 

@@ -23,6 +23,7 @@ from prefgen.labels import read_labels, read_pairs
 from prefgen.ledger import Ledger
 from prefgen.messages import user
 from prefgen.models.scripted import ScriptedModel, open_scripted
+from prefgen.prices import Price
 from prefgen.prompt import Prompt
 from prefgen.recorded import RecordedModel
 from prefgen.sampling import SamplingPlan
@@ -153,7 +154,7 @@ def test_costs_are_told_by_judgment_and_in_all(tmp_path: Path, prefgen: Runner) 
     assert {row["cost"] for row in rows(tmp_path / "run/judgments.parquet")} == {0.0}
     from prefgen.recorded import Usage
 
-    usage = Usage(price_in=2.0, price_out=10.0)
-    usage.add([Completion("x", input_tokens=1_000_000, output_tokens=500_000)])
+    usage = Usage(Price(2.0, 10.0))
+    usage.add("m", [Completion("x", input_tokens=1_000_000, output_tokens=500_000)])
     assert usage.cost_usd == 7.0
     assert Usage().cost_usd is None

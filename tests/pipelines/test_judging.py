@@ -74,7 +74,7 @@ def test_a_stopped_run_asks_nothing_twice(
     assert stopped.code == 4
     done = prefgen(*command, "--out", tmp_path / "run", "--resume")
     assert done.code == 0, done.err
-    assert done.result["usage"]["requests"] == needed - needed // 2
+    assert done.result["usage"]["requests"] == needed
     for table in ("judgments", "scores"):
         assert rows(tmp_path / "run" / f"{table}.parquet") == rows(tmp_path / "whole" / f"{table}.parquet")
 

@@ -104,7 +104,7 @@ def everything(home: Path, *shown: str) -> bytes:
             ledger.close()
             assert rows or "empty" in path.name
             found += [repr(row).encode() for row in rows]
-            found += [json.dumps(Packer().unpack(row[1])).encode() for row in rows]
+            found += [repr(Packer().unpack(row[1])).encode() for row in rows]
     return b"\n".join(found)
 
 
