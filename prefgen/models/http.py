@@ -278,7 +278,7 @@ def read_failure(text: str) -> Failure:
     """Reads `{"error": {…}}` (OpenAI, Anthropic, vLLM), `{"detail": …}` (FastAPI), or any text."""
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = text
     error = data.get("error") or data if isinstance(data, dict) else data
     if not isinstance(error, dict):

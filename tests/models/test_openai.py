@@ -474,6 +474,13 @@ async def test_many_calls_at_once(fake: FakeServer, model: OpenAIModel) -> None:
     assert all(call.result().served == "served" for call in calls)
 
 
+async def test_a_redirect_is_told_and_not_followed(fake: FakeServer, model: OpenAIModel) -> None:
+    fake.says("", 307, {"location": "https://elsewhere.invalid/v1"})
+    with pytest.raises(ModelUnavailableError, match=r"redirects to https://elsewhere\.invalid/v1"):
+        await model.complete(CompletionRequest(CHAT))
+    assert len(fake.paths) == 1
+
+
 async def test_a_proxy_is_left_to_the_sdk(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.says(answer(choice("x")))
     monkeypatch.setenv("HTTP_PROXY", fake.url)
