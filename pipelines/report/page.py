@@ -217,9 +217,7 @@ def _usage(manifest: Mapping[str, Any]) -> dict[str, str]:
         "cost": _money(usage["cost_usd"]),
     }
     if usage["cost_usd"]:
-        told |= {
-            f"cost, {role}": _money(part["cost_usd"]) for role, part in usage.get("by_role", {}).items()
-        }
+        told |= {f"cost, {role}": _money(part["cost_usd"]) for role, part in usage.get("by_role", {}).items()}
         told["cost of a kept pair"] = _money(usage.get("cost_per_pair_usd"))
     if usage.get("unanswered_usd"):
         told["calls without an answer may have cost"] = _money(usage["unanswered_usd"])
