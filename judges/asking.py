@@ -21,7 +21,7 @@ from judges.evidence import (
 )
 from judges.prompting import REFERENCE, Template, shipped
 from judges.voting import votes_wanted
-from prefgen.completion import Completion, CompletionRequest, Reply, Sampling
+from prefgen.completion import EVERY_DRAW, Completion, CompletionRequest, Reply, Sampling, Shared
 from prefgen.errors import CallError
 from prefgen.messages import Json, Message, Messages, content_hash, user
 from prefgen.recorded import RecordedModel
@@ -30,6 +30,10 @@ T = TypeVar("T")
 _REASK = shipped("reask")
 _RATIONALE = shipped("rationale")
 _WORD_TOKENS = 4
+# What is filled in before a call of the run, of the prompt and of the response differs from the others.
+_OF_RUN = {"principles", "principle"}
+_OF_PROMPT = _OF_RUN | {"fence", "prompt", "reference"}
+_OF_RESPONSE = _OF_PROMPT - {"principle"} | {"response"}
 
 
 def wordings(kind: str, evidences: tuple[Evidence, ...] = get_args(Evidence)) -> dict[Evidence, Template]:
@@ -67,30 +71,42 @@ class Asking:
 @dataclass(frozen=True, slots=True)
 class Question(Generic[T]):
     """A template with everything filled in but `{{question}}`, its wording for each evidence, and the form
-    of its answer."""
+    of its answer. `beside`: how many questions are put about the same prompt; `principles`: how many about
+    the same response."""
 
     body: Template
     values: Mapping[str, str]
     wordings: Mapping[Evidence, Template]
     form: Form[T]
+    beside: int = 1
+    principles: int = 1
 
     def messages(self, question: Template) -> Messages:
         return user(self.body.fill({**self.values, "question": question.text}))
 
     def request(self, evidence: Evidence, asking: Asking) -> CompletionRequest:
-        messages = self.messages(self.wordings[evidence])
+        messages, shared = self.messages(self.wordings[evidence]), self._shared()
         written = Sampling(max_tokens=asking.max_tokens, temperature=0.0)
         match evidence:
             case "logprobs":
                 word = Sampling(max_tokens=_WORD_TOKENS, temperature=0.0)
                 words = self.form.words
-                return CompletionRequest(messages, word, label_words=words, choices=words)
+                return CompletionRequest(messages, word, label_words=words, choices=words, shared=shared)
             case "score":
-                return CompletionRequest(messages, written, schema=self._schema())
+                return CompletionRequest(messages, written, schema=self._schema(), shared=shared)
             case "votes":
                 temperature = 0.0 if asking.votes == 1 else 1.0
                 drawn = replace(written, temperature=temperature, seed=asking.seed)
-                return CompletionRequest(messages, drawn, samples=tuple(range(asking.votes)))
+                samples = tuple(range(asking.votes))
+                whole = Shared(0, len(messages[0].content), asking.votes)
+                shared = (*(replace(mark, draws=mark.draws * asking.votes) for mark in shared), whole)
+                return CompletionRequest(messages, drawn, samples, shared=shared)
+
+    def _shared(self) -> tuple[Shared, ...]:
+        """The beginnings that other questions have too."""
+        levels = ((_OF_RUN, EVERY_DRAW), (_OF_PROMPT, self.beside), (_OF_RESPONSE, self.principles))
+        marks = (Shared(0, self.body.beginning(self.values, names), draws) for names, draws in levels)
+        return tuple(sorted(marks, key=lambda mark: mark.end))
 
     def _schema(self) -> dict[str, Json]:
         """Reasoning first: a verdict written before its reasons is not helped by them."""
@@ -104,7 +120,7 @@ class Question(Generic[T]):
     def thinking(self, asking: Asking, sample: int) -> CompletionRequest:
         """For the rationale before the word; greedy, cut where the tokens end, as in the paper."""
         greedy = Sampling(asking.max_tokens, temperature=0.0)
-        return CompletionRequest(self.messages(_RATIONALE), greedy, samples=(sample,))
+        return CompletionRequest(self.messages(_RATIONALE), greedy, (sample,), shared=self._shared())
 
     def after(self, request: CompletionRequest, rationale: str) -> CompletionRequest:
         """The request, put after the judge's own rationale."""

@@ -110,11 +110,11 @@ class ListwiseJudge:
         if len(candidates) > MOST:
             raise UsageError(f"{len(candidates)} candidates of one prompt: a list has letters for {MOST}")
         shown = permutations(candidates, self._permutations, self._asking.seed)
-        questions = [self._question(prompt, order) for order in shown]
+        questions = [self._question(prompt, order, len(shown)) for order in shown]
         answers = await gather(ask(self._model, question, self._asking) for question in questions)
         return list(self._results(prompt, candidates, shown, answers))
 
-    def _question(self, prompt: Prompt, shown: Sequence[Candidate]) -> Question[Places]:
+    def _question(self, prompt: Prompt, shown: Sequence[Candidate], beside: int) -> Question[Places]:
         labelled = dict(zip(ascii_uppercase, (item.text for item in shown), strict=False))
         values = fenced(prompt, self._asking.reference, **labelled)
         blocks = (
@@ -122,7 +122,7 @@ class ListwiseJudge:
             for label, text in labelled.items()
         )
         values |= {"principles": self._constitution.as_list(), "responses": "\n\n".join(blocks)}
-        return Question(_BODY, values, _WORDINGS, RankingForm(len(shown)))
+        return Question(_BODY, values, _WORDINGS, RankingForm(len(shown)), beside)
 
     def _results(
         self,

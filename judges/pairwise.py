@@ -61,7 +61,7 @@ class PairwiseJudge:
 
         async def ask_all(matches: Sequence[Match]) -> list[JudgeResult]:
             return await gather(
-                self._ask(comparison, principle, order)
+                self._ask(comparison, principle, order, len(matches))
                 for comparison, order in map(told, matches)
                 for principle in self._principles(comparison)
             )
@@ -83,16 +83,18 @@ class PairwiseJudge:
                 options = self._constitution.principles
                 return tuple(draw.choices(options, [item.weight for item in options]))
 
-    async def _ask(self, comparison: Comparison, principle: Principle | None, order: Order) -> JudgeResult:
+    async def _ask(
+        self, comparison: Comparison, principle: Principle | None, order: Order, beside: int
+    ) -> JudgeResult:
         shown = comparison if order == "ab" else comparison.swap()
-        answer = await ask(self._model, self._question(shown, principle), self._asking)
+        answer = await ask(self._model, self._question(shown, principle, beside), self._asking)
         provenance = provenance_of(answer, self.name, self._constitution, principle, order)
         sign = 1 if order == "ab" else -1
         return record(answer, provenance, comparison.prompt, comparison.a, comparison.b, sign)
 
-    def _question(self, shown: Comparison, principle: Principle | None) -> Question[Reading]:
+    def _question(self, shown: Comparison, principle: Principle | None, beside: int) -> Question[Reading]:
         values = fenced(
             shown.prompt, self._asking.reference, response_a=shown.a.text, response_b=shown.b.text
         )
         values["principles"] = principle.text if principle else self._constitution.as_list()
-        return Question(_BODY, values, _WORDINGS, TwoWords(("A", "B"), "percent_a"))
+        return Question(_BODY, values, _WORDINGS, TwoWords(("A", "B"), "percent_a"), beside)

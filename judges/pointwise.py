@@ -43,17 +43,23 @@ class PointwiseJudge:
 
     async def judge(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[JudgeResult]:
         return await gather(
-            self._ask(prompt, candidate, principle)
+            self._ask(prompt, candidate, principle, len(candidates))
             for candidate in candidates
             for principle in self._constitution.principles
         )
 
-    async def _ask(self, prompt: Prompt, candidate: Candidate, principle: Principle) -> JudgeResult:
-        answer = await ask(self._model, self._question(prompt, candidate, principle), self._asking)
+    async def _ask(
+        self, prompt: Prompt, candidate: Candidate, principle: Principle, beside: int
+    ) -> JudgeResult:
+        answer = await ask(self._model, self._question(prompt, candidate, principle, beside), self._asking)
         provenance = provenance_of(answer, self.name, self._constitution, principle)
         return record(answer, provenance, prompt, candidate, None)
 
-    def _question(self, prompt: Prompt, candidate: Candidate, principle: Principle) -> Question[Reading]:
+    def _question(
+        self, prompt: Prompt, candidate: Candidate, principle: Principle, beside: int
+    ) -> Question[Reading]:
         values = fenced(prompt, self._asking.reference, response=candidate.text)
         values["principle"] = principle.text
-        return Question(self._body, values, _WORDINGS, TwoWords(("yes", "no"), "percent_yes"))
+        form = TwoWords(("yes", "no"), "percent_yes")
+        principles = len(self._constitution.principles)
+        return Question(self._body, values, _WORDINGS, form, beside, principles)

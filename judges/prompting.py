@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -30,6 +30,15 @@ class Template:
     @property
     def names(self) -> set[str]:
         return set(_PLACEHOLDER.findall(self.text))
+
+    def beginning(self, values: Mapping[str, str], names: Set[str]) -> int:
+        """How many characters the filled template has before its first placeholder that is not in `names`."""
+        grown = 0
+        for found in _PLACEHOLDER.finditer(self.text):
+            if found[1] not in names:
+                return found.start() + grown
+            grown += len(values[found[1]]) - len(found[0])
+        return len(self.text) + grown
 
     def fill(self, values: Mapping[str, str]) -> str:
         """One pass over the template: what is filled in is never searched for placeholders again."""

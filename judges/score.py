@@ -103,14 +103,14 @@ class ScoreJudge:
         self.weighing = ALIKE
 
     async def judge(self, prompt: Prompt, candidates: Sequence[Candidate]) -> list[JudgeResult]:
-        return await gather(self._ask(prompt, candidate) for candidate in candidates)
+        return await gather(self._ask(prompt, candidate, len(candidates)) for candidate in candidates)
 
-    async def _ask(self, prompt: Prompt, candidate: Candidate) -> JudgeResult:
-        answer = await ask(self._model, self._question(prompt, candidate), self._asking)
+    async def _ask(self, prompt: Prompt, candidate: Candidate, beside: int) -> JudgeResult:
+        answer = await ask(self._model, self._question(prompt, candidate, beside), self._asking)
         provenance = provenance_of(answer, self.name, self._constitution)
         return record(answer, provenance, prompt, candidate, None)
 
-    def _question(self, prompt: Prompt, candidate: Candidate) -> Question[Reading]:
+    def _question(self, prompt: Prompt, candidate: Candidate, beside: int) -> Question[Reading]:
         values = fenced(prompt, self._asking.reference, response=candidate.text)
         values["principles"] = self._constitution.as_list()
-        return Question(_BODY, values, self._wordings, self._form)
+        return Question(_BODY, values, self._wordings, self._form, beside)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from typing import Any
 
 import yaml
 
+from pipelines.markup import plain
 from pipelines.summary import rule_in_words
 from prefgen.run import RunDirectory
 
@@ -44,7 +46,7 @@ def _body(manifest: dict[str, Any]) -> str:
         how, by = "reward model, score difference as log-odds", ""
     else:
         how = f"{config['judging']}, constitution {config['constitution']}"
-        by = f" under the constitution `{config['constitution']}`"
+        by = f" under the constitution {code(config['constitution'])}"
     listed = {
         name: ", ".join(f"{key} {count}" for key, count in counts[name].items()) or "none"
         for name in ("failures", "dropped")
@@ -54,13 +56,27 @@ def _body(manifest: dict[str, Any]) -> str:
         **{key: value for key, value in counts.items() if key not in listed},
         **listed,
         **{name: config[name] for name in ("n", "temperature", "top_p", "strategy", "max_pairs", "seed")},
-        rule=rule_in_words(manifest),
-        prompt_file=config["prompts"],
-        policies=", ".join(config["policy"]),
-        judge=judge,
-        how=how,
+        rule=inert(rule_in_words(manifest)),
+        prompt_file=code(config["prompts"]),
+        policies=inert(", ".join(config["policy"])),
+        judge=inert(judge),
+        how=inert(how),
         constitution=by,
         calibrated="the same as a probability, not calibrated against human labels"
         if uncalibrated
         else "the calibrated probability that people agree",
     )
+
+
+def inert(value: str) -> str:
+    """Any text as one line of Markdown that shows it: every sign that could mean something is escaped."""
+    return re.sub(r"([\\`*_\[\]{}<>|!#&~])", r"\\\1", _line(value))
+
+
+def code(value: str) -> str:
+    """The same as a code span, where only a backtick, and in a table a bar, has a meaning."""
+    return "`" + (_line(value).replace("`", "'").replace("|", "\\|") or "-") + "`"
+
+
+def _line(value: str) -> str:
+    return " ".join(plain(value).split())

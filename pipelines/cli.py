@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ import click
 
 from pipelines.audit.config import AuditConfig
 from pipelines.calibration.config import CalibrateConfig
-from pipelines.console import Console
+from pipelines.console import Console, shown
 from pipelines.convert_config import ConvertConfig
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.generate_config import GenerateConfig, JudgeConfig, PairConfig
@@ -519,7 +520,9 @@ def _run(arguments: list[str] | None) -> int:
             obj=sys.argv[1:] if arguments is None else arguments,
         )
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(shown(said.getvalue()), err=True, nl=False)
         return 2
     except PrefgenError as error:
         if first_to_fail():

@@ -8,14 +8,14 @@ from html import escape
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 # Controls but tab and line feed, marks that reorder a line, and halves of surrogate pairs.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _EXCERPT = 420
 _LONGEST = 8000
 
 
 def plain(value: object) -> str:
     """Without terminal codes and control characters."""
-    return _UNSEEN.sub("", _ANSI.sub("", str(value)))
+    return UNSEEN.sub("", _ANSI.sub("", str(value)))
 
 
 def text(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ Role: TypeAlias = Literal["policy", "judge"]
 """Who writes, and who judges: what money is told apart by."""
 T = TypeVar("T")
 _REWARD = "reward:"
+_SECRET = re.compile(r"(?i)(?:^|_)(?:token|key|password|secret)$")
 _UNANSWERED = "unanswered"
 START_DEADLINE = 3600.0
 """Seconds a model may take to start, its download included."""
@@ -259,12 +261,15 @@ class Roles:
 
     def served(self, text: str, *, reward: bool = False) -> dict[str, Any]:
         """A model's entry in the manifest: as asked for, as served, and what it turned out not to do."""
-        model = self._open[(_REWARD if reward else "") + ModelSpec.parse(text).text].model
+        opened = self._open[(_REWARD if reward else "") + ModelSpec.parse(text).text]
+        model = opened.model
         entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
         if isinstance(model, RecordedModel):
             entry["served"] = ", ".join(sorted(model.served)) or model.identity
             entry["identity"] = model.identity
             entry["capabilities_missing"] = model.capabilities.missing
+            if (rate := getattr(opened.adapter, "prefix_cache_hit_rate", None)) is not None:
+                entry["prefix_cache_hit_rate"] = round(rate, 4)
         return entry
 
     @property
@@ -303,6 +308,8 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Json]:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UsageError(f"--engine-arg {pair!r}: expected KEY=VALUE, for example max_model_len=4096")
+        if _SECRET.search(key):
+            raise UsageError(f"--engine-arg {key}: options are written to disk; set HF_TOKEN instead")
         try:
             options[key] = json.loads(value)
         except ValueError:

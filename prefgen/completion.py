@@ -27,6 +27,20 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A beginning that other draws have too: the messages before `message` and the first `end` characters of
+    that one. `draws`: how many begin so."""
+
+    message: int
+    end: int
+    draws: int
+
+
+EVERY_DRAW = 1_000_000
+"""Of a beginning that all of a run have."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """One question and the draws wanted of it.
 
@@ -34,6 +48,7 @@ class CompletionRequest:
     `label_words`: words such as ("A", "B") whose log-probability as the FIRST answer token is wanted.
     `choices`: the answer must be exactly one of these (structured output).
     `schema`: the answer must be JSON of this schema (structured output). At most one of the two.
+    `shared`: beginnings that a provider's cache may keep, the shorter first; they decide no answer.
     """
 
     messages: Messages
@@ -42,6 +57,7 @@ class CompletionRequest:
     label_words: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     schema: Mapping[str, Json] | None = None
+    shared: tuple[Shared, ...] = ()
 
     def identity(self) -> dict[str, Json]:
         """All that decides the answer but the model and the sample index: what the ledger hashes."""
@@ -63,7 +79,8 @@ class Completion:
     answer token, token variants (" A", "A") summed; None where the model gives none; a word outside
     what the provider returned is absent. `input_tokens` is counted once per call (0 on the further draws
     of one call), so that sums are right; where a provider gives one total for several draws,
-    `output_tokens` is each draw's even share. None = the provider did not say.
+    `output_tokens` is each draw's even share. `cached_tokens` and `cache_write_tokens` are those of the input
+    tokens that were read from the provider's prompt cache and written to it. None = the provider did not say.
     """
 
     text: str
@@ -72,6 +89,7 @@ class Completion:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,7 @@ class Capabilities:
     n: bool | None = None
     seed: bool | None = None
     structured_output: bool | None = None
+    prompt_cache: bool | None = None
     system_role: bool | None = None
     reasoning: bool | None = None
 

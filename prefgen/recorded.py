@@ -240,6 +240,7 @@ def _to_json(completion: Completion, served: str) -> dict[str, Json]:
         "input_tokens": completion.input_tokens,
         "output_tokens": completion.output_tokens,
         "cached_tokens": completion.cached_tokens,
+        "cache_write_tokens": completion.cache_write_tokens,
         "served": served,
     }
 
@@ -257,5 +258,7 @@ def _from_json(value: dict[str, Json]) -> tuple[Completion, str]:
         input_tokens=cast("int | None", value["input_tokens"]),
         output_tokens=cast("int | None", value["output_tokens"]),
         cached_tokens=cast("int | None", value["cached_tokens"]),
+        # Ledgers of before this field hold answers without it.
+        cache_write_tokens=cast("int | None", value.get("cache_write_tokens")),
     )
     return completion, cast(str, value["served"])

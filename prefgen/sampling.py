@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from prefgen.candidate import Candidate
-from prefgen.completion import CompletionRequest, Sampling
+from prefgen.completion import EVERY_DRAW, CompletionRequest, Sampling, Shared
 from prefgen.errors import CallError
 from prefgen.messages import Message, content_hash
 from prefgen.prompt import Prompt
@@ -34,10 +34,13 @@ class SamplingPlan:
     def request(self, prompt: Prompt, n: int) -> CompletionRequest:
         """The first `n` draws: the same, by index and seed, whatever is drawn after them."""
         messages = prompt.messages
+        shared: tuple[Shared, ...] = ()
         if self.system is not None and messages[0].role != "system":
             messages = (Message("system", self.system), *messages)
+            shared = (Shared(0, len(self.system), EVERY_DRAW),)
+        shared = (*shared, Shared(len(messages) - 1, len(messages[-1].content), n))
         sampling = replace(self.sampling, seed=prompt_seed(self.seed, prompt.id))
-        return CompletionRequest(messages, sampling, samples=tuple(range(n)))
+        return CompletionRequest(messages, sampling, tuple(range(n)), shared=shared)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from making import PROMPT, recorded, scripted
 
-from prefgen.completion import Capabilities, Completion, CompletionRequest, Sampling
+from prefgen.completion import EVERY_DRAW, Capabilities, Completion, CompletionRequest, Sampling, Shared
 from prefgen.errors import DeadlineError, RequestRefusedError
 from prefgen.messages import Message
 from prefgen.models.scripted import ScriptedModel
@@ -25,6 +26,14 @@ async def test_candidates_say_how_they_were_drawn(tmp_path: Path) -> None:
     assert {(item.temperature, item.top_p, item.n_tokens) for item in drawn} == {(0.7, 0.9, 2)}
     assert all(item.truncated for item in drawn)
     assert len({item.id for item in drawn}) == 3
+
+
+async def test_draws_share_the_prompt_and_all_of_a_run_the_system_text(tmp_path: Path) -> None:
+    model = scripted("x")
+    with recorded(model, tmp_path / "l") as policy:
+        await sample(PROMPT, [policy], replace(PLAN, system="Be brief."))
+    whole = len(PROMPT.messages[-1].content)
+    assert model.calls[0].shared == (Shared(0, 9, EVERY_DRAW), Shared(1, whole, 3))
 
 
 async def test_what_a_model_does_not_take_is_not_claimed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prefgen.errors import ModelUnavailableError, UsageError
+from prefgen.models.local import check_safetensors, reason
 from trainers import processes
 from trainers.config import Dtype, StageConfig
 from trainers.quiet import require_packages
@@ -77,7 +78,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(model)
+        return AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unavailable(model, error) from error
 
@@ -114,7 +115,7 @@ def load_config(model: str) -> PretrainedConfig:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(model)
+        return AutoConfig.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unavailable(model, error) from error
 
@@ -138,11 +139,16 @@ def end_tokens(model: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]
 
 
 def load_model(source: str, head: Head, dtype: Dtype, four_bits: bool = False) -> PreTrainedModel:
-    """A model in evaluation mode. Raises ModelUnavailableError."""
+    """A model in evaluation mode. Raises ModelUnavailableError, also for pickled weights."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    options: dict[str, object] = {"dtype": getattr(torch, dtype)}
+    check_safetensors(Path(source) if Path(source).is_dir() else None, source)
+    options: dict[str, object] = {
+        "dtype": getattr(torch, dtype),
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
     if four_bits:
         options |= {
             "quantization_config": _four_bits(),
@@ -218,7 +224,7 @@ def lora_config(config: StageConfig, head: Head) -> LoraConfig | None:
 
 
 def _unavailable(model: str, error: Exception) -> ModelUnavailableError:
-    reason = str(error).strip().partition("\n")[0]
+    told = reason(error).strip().partition("\n")[0]
     return ModelUnavailableError(
-        f"cannot load {model}: {reason}; expected a model's folder or a Hugging Face id"
+        f"cannot load {model}: {told}; expected a model's folder or a Hugging Face id"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefgen.errors import GateError, UsageError
+from prefgen.errors import GateError, RunDirectoryError, UsageError
 from prefgen.messages import Json
 from trainers import folder, guards, loading, processes
 from trainers.arguments import device_arguments, trl_arguments
@@ -101,6 +101,19 @@ def run_stage(
     return config.out
 
 
+def _run(trainer: Trainer, checkpoint: Path | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Exception as error:
+        # By its name, since nothing here may unpickle: torch read a checkpoint and met more than data.
+        if checkpoint is None or type(error).__name__ != "UnpicklingError":
+            raise
+        raise RunDirectoryError(
+            f"{checkpoint} holds a file that is no data of a checkpoint; delete that folder, and --resume "
+            "goes on from the one before"
+        ) from error
+
+
 def _finish(
     config: StageConfig,
     stage: Stage,
@@ -185,7 +198,7 @@ def _train(
     guarded = reference or (trainer.model if config.adapter else None)
     # Of weights in shares no process sees the whole.
     frozen = hash_frozen(guarded) if guarded and not processes.sharded() else None
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _run(trainer, checkpoint)
     if not trainer.state.global_step:
         raise GateError("no step was taken: there are fewer rows than one step needs; lower --batch-size")
     kept = _kept_step(trainer, config, monitor)

@@ -19,6 +19,7 @@ from prefgen.completion import Model, RewardModel
 from prefgen.errors import UsageError
 from prefgen.messages import Json
 from prefgen.models.ensemble import EnsembleUse, find_ensemble, open_ensemble
+from prefgen.secrets import check_url, hide
 
 PROVIDERS = ("openai", "anthropic", "vllm", "transformers", "scripted")
 REWARD_PROVIDERS = ("openai", "vllm", "transformers")
@@ -39,14 +40,17 @@ class ModelSpec:
         found = _SPEC.match(text)
         if found is None:
             raise UsageError(
-                f"{text!r} is not a model; expected PROVIDER/NAME[@BASE_URL], for example "
+                f"{hide(text)!r} is not a model; expected PROVIDER/NAME[@BASE_URL], for example "
                 "openai/NAME, openai/NAME@http://127.0.0.1:8000/v1 or vllm/PATH"
             )
         provider, name, url = found["provider"], found["name"], found["url"]
+        if url is not None:
+            check_url(url, f"{provider}/{name}")
+        text = hide(text)
         if url is None and (bare := _BARE_ADDRESS.search(name)):
             raise UsageError(
                 f"{text!r}: a BASE_URL starts with http:// or https://, so write "
-                f"{provider}/{name[: bare.start()]}@http://{bare[1]}"
+                f"{provider}/{hide(name[: bare.start()])}@http://{bare[1]}"
             )
         if provider not in providers:
             near = difflib.get_close_matches(provider, providers, n=1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
 
@@ -15,11 +17,14 @@ from prefgen.completion import (
     CompletionRequest,
     FinishReason,
     Reply,
+    Shared,
     without_system,
 )
-from prefgen.messages import Messages
+from prefgen.errors import RequestRefusedError, UnsupportedParameterError
+from prefgen.messages import Message
 from prefgen.models.answers import answer_text, choice_schema
 from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body
+from prefgen.models.prefixes import Prefixes
 
 DEFAULT_URL = "https://api.anthropic.com"
 _FINISH: dict[str, FinishReason] = {
@@ -50,6 +55,7 @@ class AnthropicModel:
         client = anthropic.AsyncAnthropic(
             api_key=key, base_url=url, max_retries=0, http_client=open_http(tls)
         )
+        self._prefixes = Prefixes()
         self._endpoint = Endpoint(
             spec, name, url, "ANTHROPIC_API_KEY", key, anthropic, client, tls, models_path="/v1/models"
         )
@@ -62,22 +68,48 @@ class AnthropicModel:
         await self._endpoint.aclose()
 
     async def _draw(self, request: CompletionRequest, sample: int) -> Reply:
-        payload = build_payload(self.name, request, (sample,), self.capabilities)
-        return parse_response(await self._endpoint.post("/v1/messages", payload), request)
+        # Without a system role the marks would name other messages.
+        plain = self.capabilities.lacks("prompt_cache") or self.capabilities.lacks("system_role")
+        marks = () if plain else self._prefixes.worth(request)
+        payload = build_payload(self.name, request, (sample,), self.capabilities, marks)
+        async with self._prefixes.turn(request, marks):
+            reply = parse_response(await self._send(payload), request)
+        told = reply.completions[0]
+        self._prefixes.learn(request, marks, (told.cached_tokens or 0) + (told.cache_write_tokens or 0))
+        return reply
+
+    async def _send(self, payload: dict[str, object]) -> bytes:
+        try:
+            return await self._endpoint.post("/v1/messages", payload)
+        except RequestRefusedError as error:
+            if "cache_control" in str(error):
+                raise UnsupportedParameterError("prompt_cache", str(error)) from error
+            raise
 
 
 def build_payload(
-    name: str, request: CompletionRequest, samples: tuple[int, ...], capabilities: Capabilities
+    name: str,
+    request: CompletionRequest,
+    samples: tuple[int, ...],
+    capabilities: Capabilities,
+    marks: Sequence[Shared] = (),
 ) -> dict[str, object]:
-    """The JSON of one draw: this API has no `n` and no seed, so `samples` decides nothing here."""
+    """The JSON of one draw: this API has no `n` and no seed, so `samples` decides nothing here.
+
+    `marks`: where the cache is written and read, the shorter first (see `prefgen.models.prefixes`).
+    """
     sampling, messages = request.sampling, request.messages
     if capabilities.lacks("system_role"):
         messages = without_system(messages)
-    system = "\n\n".join(message.content for message in messages if message.role == "system")
+    parts = [
+        _Part(message, tuple(mark.end for mark in marks if mark.message == number))
+        for number, message in enumerate(messages)
+    ]
+    system = _content(part for part in parts if part.message.role == "system")
     payload: dict[str, object] = {
         "model": name,
         "max_tokens": sampling.max_tokens,
-        "messages": _turns(messages),
+        "messages": _turns(parts),
         **({"system": system} if system else {}),
     }
     optional = {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -89,12 +121,38 @@ def build_payload(
     return payload
 
 
-def _turns(messages: Messages) -> list[dict[str, str]]:
-    spoken = (message for message in messages if message.role != "system")
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A message, and the places in it where a cached beginning ends."""
+
+    message: Message
+    ends: tuple[int, ...]
+
+
+def _turns(parts: Sequence[_Part]) -> list[dict[str, object]]:
+    spoken = (part for part in parts if part.message.role != "system")
     return [
-        {"role": role, "content": "\n\n".join(message.content for message in turn)}
-        for role, turn in groupby(spoken, key=lambda message: message.role)
+        {"role": role, "content": _content(turn)}
+        for role, turn in groupby(spoken, key=lambda part: part.message.role)
     ]
+
+
+def _content(parts: Iterable[_Part]) -> str | list[dict[str, object]]:
+    """One text; in blocks where a cached beginning ends in it."""
+    blocks: list[dict[str, object]] = []
+    text = ""
+    for number, part in enumerate(parts):
+        text += "\n\n" if number else ""
+        start = 0
+        for end in part.ends:
+            text += part.message.content[start:end]
+            blocks.append({"type": "text", "text": text, "cache_control": {"type": "ephemeral"}})
+            text, start = "", end
+        text += part.message.content[start:]
+    if not blocks:
+        return text
+    # A block of white space is refused.
+    return [*blocks, {"type": "text", "text": text}] if text.strip() else blocks
 
 
 def _schema(request: CompletionRequest) -> dict[str, object]:
@@ -149,5 +207,6 @@ def parse_response(body: bytes, request: CompletionRequest) -> Reply:
         input_tokens=None if usage.input_tokens is None else usage.input_tokens + cached,
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cache_read_input_tokens,
+        cache_write_tokens=usage.cache_creation_input_tokens,
     )
     return Reply((completion,), answer.model)

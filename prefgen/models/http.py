@@ -4,6 +4,7 @@
     the same after an answer                      ServerAwayError
     cut; not JSON; an error in a 200              TransientError
     401 402 403 404 405 501, no quota or credit   ModelUnavailableError
+    3xx: a key goes to no address but the named   ModelUnavailableError
     429 529, 503 of an overloaded server          RateLimitError
     408 409, other 5xx                            TransientError
     400 422 about a parameter we can leave out    UnsupportedParameterError
@@ -43,8 +44,10 @@ from prefgen.errors import (
     ServerAwayError,
     TransientError,
     UnsupportedParameterError,
+    UsageError,
 )
 from prefgen.models.wire import CONNECT_TIMEOUT, HTTPAnswer, Wire, WireError
+from prefgen.secrets import SHORTEST, check_url
 
 NO_KEY = "no-key"
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -62,10 +65,11 @@ _SYSTEM = re.compile(
     re.I,
 )
 # What one choice was asked for may be left out whatever the words are: asking in another way costs nothing.
-_ALWAYS_OPTIONAL = ("logprobs", "n", "structured_output")
+_ALWAYS_OPTIONAL = ("logprobs", "n", "structured_output", "prompt_cache")
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "logprobs": ("logprobs", "top_logprobs"),
     "structured_output": ("response_format", "structured_outputs", "output_config"),
+    "prompt_cache": ("prompt_cache_key",),
     "n": ("n",),
     "seed": ("seed",),
     "top_p": ("top_p",),
@@ -81,8 +85,16 @@ class NoSuchRouteError(ModelUnavailableError):
 
 
 def find_key(variable: str, key: str | None, url: str | None, spec: str) -> str:
-    """The key for a provider; a placeholder where a server was named, as local ones ask for none."""
-    found = key or os.environ.get(variable)
+    """The key for a provider; a placeholder where a server was named, as local ones ask for none.
+
+    Raises UsageError for a key that no header can hold, and for a URL that holds a key.
+    """
+    if url:
+        check_url(url, variable.replace("API_KEY", "BASE_URL"))
+    found = (key or os.environ.get(variable) or "").strip()
+    wrong = next((place for place, sign in enumerate(found, start=1) if not "!" <= sign <= "~"), None)
+    if wrong is not None:
+        raise UsageError(f"{variable}: character {wrong} of the key is none that a key has; copy it anew")
     if found or url:
         return found or NO_KEY
     raise ModelUnavailableError(
@@ -99,7 +111,8 @@ def open_http(tls: ssl.SSLContext) -> httpx2.AsyncClient:
     """For an SDK: how many calls there are and how long an answer may take is for the engine."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     timeout = httpx2.Timeout(3600, connect=CONNECT_TIMEOUT, pool=None)
-    return httpx2.AsyncClient(verify=tls, timeout=timeout, limits=limits, follow_redirects=True)
+    # A redirect is not followed: the key would go to whatever server it names.
+    return httpx2.AsyncClient(verify=tls, timeout=timeout, limits=limits)
 
 
 @dataclass(slots=True)
@@ -107,7 +120,7 @@ class Endpoint:
     """One served model. `client`: an SDK's async client made without retries; `sdk`: its module.
 
     The SDK builds one request a path: its URL, its headers, the key. All others are sent with the same head
-    over `Wire`, or by the SDK where a proxy is set or the server sends us elsewhere.
+    over `Wire`, or by the SDK where a proxy is set.
     """
 
     spec: str
@@ -141,18 +154,19 @@ class Endpoint:
         except WireError as error:
             raise self._connection_error(error) from None
         self.answered = True
-        if answer.status >= 400:
+        if answer.status >= 300:
             raise await self._status_error(path, answer, payload) from None
         # A real key is long; replacing a made-up one ("EMPTY") could change an answer.
-        return answer.content.replace(self.key.encode(), b"[key]") if len(self.key) >= 16 else answer.content
+        return (
+            answer.content.replace(self.key.encode(), b"[key]")
+            if len(self.key) >= SHORTEST
+            else answer.content
+        )
 
     async def _send(self, path: str, body: bytes) -> HTTPAnswer:
         if not self._by_sdk:
             head = self._heads.get(path) or await self._learn_head(path)
-            answer = await self._wire.send(head, body)
-            if not 300 <= answer.status < 400:
-                return answer
-            self._by_sdk = True
+            return await self._wire.send(head, body)
         return await self._send_by_sdk(path, body)
 
     async def _learn_head(self, path: str) -> bytes:
@@ -207,6 +221,9 @@ class Endpoint:
     ) -> PrefgenError:
         status, failure = answer.status, read_failure(self._scrub(answer.text))
         words = f"{self.spec}: {status} {failure.words}"
+        if 300 <= status < 400:
+            place = answer.headers.get("location", "another address")
+            return ModelUnavailableError(f"{self.spec}: {self.url} redirects to {place}; give that address")
         if status in (401, 402, 403) or _NO_FUNDS.search(f"{failure.code} {failure.words}"):
             return ModelUnavailableError(f"{words}; check {self.key_variable} and what its account may use")
         if status == 404:

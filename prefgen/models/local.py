@@ -17,6 +17,7 @@ from prefgen.messages import Message, Messages, as_dicts
 
 _WHOLE_FILE = 64 * 2**20
 _ADAPTER = "adapter_config.json"
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def find_folder(name: str, spec: str) -> Path | None:
@@ -35,6 +36,29 @@ def find_folder(name: str, spec: str) -> Path | None:
     if is_path and "/" in name:
         raise ModelUnavailableError(f"{spec}: there is no folder {folder}; expected one that holds a model")
     return None
+
+
+def check_safetensors(folder: Path | None, spec: str) -> None:
+    """Raises ModelUnavailableError for a folder whose weights are pickled: such a file can hold any program.
+
+    Of a hub id (None) the loaders, told to take safetensors only, see for themselves.
+    """
+    if folder is None or any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(file.name for pattern in _PICKLED for file in folder.glob(pattern))
+    if pickled:
+        raise ModelUnavailableError(
+            f"{spec}: the weights are pickled ({pickled[0]}), and such a file can run any program; expected "
+            '.safetensors. Where you trust the file, convert it:\n  python -c "from transformers import '
+            f"AutoModelForCausalLM as M; M.from_pretrained('{folder}').save_pretrained('{folder}-safe')\""
+        )
+
+
+def reason(error: Exception) -> str:
+    """What a loader of transformers says, without its advice to run a model's own code."""
+    if "trust_remote_code" in str(error):
+        return "it comes with code of its own, which is never run; use a model of a known architecture"
+    return str(error)
 
 
 def weights_identity(name: str, folder: Path | None) -> str:
@@ -98,6 +122,8 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Any, spec: str, capabilities: Capabilities | None = None) -> None:
         self.tokenizer, self._spec = tokenizer, spec
         self._capabilities = capabilities or Capabilities()
+        # A tokenizer hands out its vocabulary as a copy, which for each call would cost more than the call.
+        self._labels: dict[str, list[int]] = {}
 
     def prompt(self, messages: Messages, *, thinking: bool = True) -> tuple[list[int], bool]:
         """Token ids of a conversation that the model shall answer, and whether they end in `<think>`.
@@ -121,8 +147,10 @@ class ChatTokenizer:
 
     def label_ids(self, words: Sequence[str]) -> dict[str, list[int]]:
         """For each word the tokens that are it, alone or after a space; no token: the word is absent."""
-        ids = {word: self._variants(word) for word in words}
-        return {word: found for word, found in ids.items() if found}
+        for word in words:
+            if word not in self._labels:
+                self._labels[word] = self._variants(word)
+        return {word: self._labels[word] for word in words if self._labels[word]}
 
     def token_of(self, word: str) -> int | None:
         """The token that is exactly this word, without a space before it; None if it takes several."""
@@ -166,9 +194,9 @@ def load_tokenizer(name: str, spec: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ModelUnavailableError(f"{spec}: cannot load the tokenizer: {error}") from error
+        raise ModelUnavailableError(f"{spec}: cannot load the tokenizer: {reason(error)}") from error
 
 
 def sum_logprobs(logprobs: Mapping[int, float], labels: Mapping[str, list[int]]) -> dict[str, float]:

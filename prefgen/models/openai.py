@@ -23,6 +23,7 @@ from prefgen.errors import RequestRefusedError, UnsupportedParameterError
 from prefgen.messages import as_dicts
 from prefgen.models.answers import answer_text, choice_schema
 from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body
+from prefgen.models.prefixes import Prefixes, prefix_key
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS = 20
@@ -44,6 +45,7 @@ class OpenAIModel:
         self.capabilities = Capabilities()
         self._official = is_official(url or DEFAULT_URL)
         self._limit = "max_completion_tokens" if self._official else "max_tokens"
+        self._prefixes = Prefixes()
         self._endpoint = open_endpoint(name, spec, url, api_key)
 
     async def complete(self, request: CompletionRequest) -> Reply:
@@ -58,10 +60,20 @@ class OpenAIModel:
         await self._endpoint.aclose()
 
     async def _draw(self, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
+        # Other servers' caches need no key, and hold a beginning as soon as it is being read.
+        marks = self._prefixes.worth(request, len(samples)) if self._official else ()
+        key = prefix_key(request, marks[-1]).hex()[:32] if marks else None
         payload = build_payload(
-            self.name, request, samples, self.capabilities, official=self._official, limit=self._limit
+            self.name,
+            request,
+            samples,
+            self.capabilities,
+            official=self._official,
+            limit=self._limit,
+            cache_key=key,
         )
-        reply = parse_response(await self._send(payload), request)
+        async with self._prefixes.turn(request, marks):
+            reply = parse_response(await self._send(payload), request)
         if len(reply.completions) < len(samples):
             # Servers that do not know `n` ignore it.
             words = f"{self.spec}: asked for {len(samples)} draws, got {len(reply.completions)}"
@@ -113,11 +125,13 @@ def build_payload(
     *,
     official: bool = False,
     limit: str = "max_tokens",
+    cache_key: str | None = None,
 ) -> dict[str, object]:
     """The JSON to send; what the model is known to lack is left out.
 
     The one seed sent, `seed + samples[0]`, governs all draws of the call (vLLM gives draw i seed + i).
-    `limit`: the name the token limit goes by.
+    `limit`: the name the token limit goes by. `cache_key`: the same for calls that begin alike, which go to
+    one of the provider's machines.
     """
     sampling, lacks = request.sampling, capabilities.lacks
     messages = without_system(request.messages) if lacks("system_role") else request.messages
@@ -129,6 +143,8 @@ def build_payload(
     }
     payload: dict[str, object] = {"model": name, "messages": as_dicts(messages), limit: sampling.max_tokens}
     payload |= {key: value for key, value in optional.items() if value is not None and not lacks(key)}
+    if cache_key is not None and not lacks("prompt_cache"):
+        payload["prompt_cache_key"] = cache_key
     if request.label_words and not lacks("logprobs"):
         payload |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
     if not lacks("structured_output"):
@@ -176,6 +192,7 @@ class _Choice(BaseModel):
 
 class _PromptDetails(BaseModel):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _Usage(BaseModel):
@@ -198,20 +215,15 @@ def parse_response(body: bytes, request: CompletionRequest) -> Reply:
     """
     answer = parse_body(_Body, body)
     choices, usage = sorted(answer.choices, key=lambda choice: choice.index), answer.usage or _Usage()
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+    details = usage.prompt_tokens_details or _PromptDetails()
     shares = _shares(usage.completion_tokens, len(choices))
-    nothing = None if usage.prompt_tokens is None else 0
+    read = (usage.prompt_tokens, details.cached_tokens, details.cache_write_tokens)
+    nothing = (None if usage.prompt_tokens is None else 0, None, None)
     completions = [
-        _completion(
-            choice, request, (nothing, share, None) if index else (usage.prompt_tokens, share, cached)
-        )
+        _completion(choice, request, share, nothing if index else read)
         for index, (choice, share) in enumerate(zip(choices, shares, strict=True))
     ]
     return Reply(tuple(completions), answer.model)
-
-
-_Tokens = tuple[int | None, int | None, int | None]
-"""Input, output and cached tokens, as the last fields of a `Completion`."""
 
 
 def _shares(total: int | None, draws: int) -> list[int | None]:
@@ -220,8 +232,15 @@ def _shares(total: int | None, draws: int) -> list[int | None]:
     return [total // draws + (position < total % draws) for position in range(draws)]
 
 
-def _completion(choice: _Choice, request: CompletionRequest, tokens: _Tokens) -> Completion:
+def _completion(
+    choice: _Choice,
+    request: CompletionRequest,
+    written: int | None,
+    read: tuple[int | None, int | None, int | None],
+) -> Completion:
+    """`read`: the tokens of the input, those of them from the cache, and those put into it."""
     message = choice.message
+    tokens = (read[0], written, *read[1:])
     if message.refusal:
         return Completion(message.refusal, "refusal", None, *tokens)
     raw = message.content or ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,8 +31,10 @@ from prefgen.models.local import (
     ChatTokenizer,
     adapter_base,
     check_options,
+    check_safetensors,
     find_folder,
     load_tokenizer,
+    reason,
     sum_logprobs,
     weights_identity,
 )
@@ -39,12 +42,14 @@ from prefgen.models.local import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-_OPTIONS = ("dtype", "device", "batch_size")
+_OPTIONS = ("dtype", "device", "batch_size", "batch_tokens", "use_safetensors")
+_BATCH = {"batch_size": 64, "batch_tokens": 32_768}
 
 
 @dataclass(slots=True)
 class Loaded:
-    """Weights ready to run. `context`: tokens the model takes at most."""
+    """Weights ready to run. `context`: tokens the model takes at most; `batch_size`, `batch_tokens`: what a
+    batch holds at most, see `prefgen.models.batching`."""
 
     model: Any
     tokenizer: Any
@@ -52,14 +57,16 @@ class Loaded:
     identity: str
     device: str
     batch_size: int
+    batch_tokens: int
     context: int
 
 
 async def open_transformers(
     path: str, spec: str, options: Mapping[str, Json] | None = None
 ) -> TransformersModel:
-    """Loads the weights. `options`: dtype (the model's own), device (cuda where there is one),
-    batch_size (16).
+    """Loads the weights. `options`: dtype (the model's own), device (cuda where there is one), batch_size (at
+    most 64 requests), batch_tokens (at most 32,768 of prompts, answers and padding together),
+    use_safetensors (true; false takes pickled weights too).
 
     Raises UsageError, MissingExtraError, ModelUnavailableError.
     """
@@ -78,31 +85,41 @@ def load(name: str, spec: str, options: Mapping[str, Json], auto: str, **setting
     check_options(spec, options, _OPTIONS)
     folder = find_folder(name, spec)
     base = adapter_base(folder)
+    safe = options.get("use_safetensors", True) is not False
+    if safe:
+        check_safetensors(folder, spec)
     device = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = options.get("dtype", "auto")
     try:
         with _without_progress():
             model, found = getattr(transformers, auto).from_pretrained(
-                base or folder or name, dtype=dtype, output_loading_info=True, **settings
+                base or folder or name,
+                dtype=dtype,
+                output_loading_info=True,
+                use_safetensors=True if safe else None,
+                trust_remote_code=False,
+                **settings,
             )
             if base is not None:
                 model = _merged(model, str(folder))
             model = model.to(device).eval()
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelUnavailableError(f"{spec}: transformers cannot load it: {error}") from error
+        raise ModelUnavailableError(f"{spec}: transformers cannot load it: {reason(error)}") from error
     if found["missing_keys"] and base is None:
         raise UsageError(f"{spec}: its files lack weights: {', '.join(sorted(found['missing_keys'])[:5])}")
     tokenizer = load_tokenizer(str(folder) if _has_tokenizer(folder) else base or name, spec)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
     identity = f"transformers:{weights_identity(name, folder)}"
-    return Loaded(model, tokenizer, spec, identity, device, _batch_size(spec, options), context)
+    rows, tokens = (_batch_limit(spec, options, name) for name in _BATCH)
+    return Loaded(model, tokenizer, spec, identity, device, rows, tokens, context)
 
 
-def _batch_size(spec: str, options: Mapping[str, Json]) -> int:
-    size = options.get("batch_size", 16)
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise UsageError(f"{spec}: batch_size is a number of requests, at least 1, not {size!r}")
-    return size
+def _batch_limit(spec: str, options: Mapping[str, Json], name: str) -> int:
+    limit = options.get(name, _BATCH[name])
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        kind = "requests" if name == "batch_size" else "tokens"
+        raise UsageError(f"{spec}: {name} is a number of {kind}, at least 1, not {limit!r}")
+    return limit
 
 
 def _has_tokenizer(folder: Any) -> bool:
@@ -192,7 +209,15 @@ class TransformersModel:
         self._name, self._loaded = name, loaded
         self._chat = ChatTokenizer(loaded.tokenizer, loaded.spec, self.capabilities)
         self._ends = _ends(loaded)
-        self._batcher = Batcher(self._write, lambda draw: len(draw.prompt), loaded.batch_size)
+        self._batcher = Batcher(
+            self._write,
+            lambda draw: (draw.max_tokens, len(draw.prompt)),
+            loaded.batch_size,
+            loaded.batch_tokens,
+        )
+        forward = inspect.signature(loaded.model.forward).parameters
+        # The logits of a whole prompt can take more memory than the model.
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
 
     async def complete(self, request: CompletionRequest) -> Reply:
         if request.schema is not None and not self.capabilities.lacks("structured_output"):
@@ -248,7 +273,7 @@ class TransformersModel:
         return Completion(text, "stop" if draw.ended else "length", logprobs, output_tokens=len(draw.tokens))
 
     def _write(self, draws: list[_Draw]) -> list[_Draw]:
-        """Runs in the worker thread: all draws to their ends."""
+        """Runs in the worker thread: all draws to their ends, those that are done left out by halves."""
         import torch
 
         width = max(len(draw.prompt) for draw in draws)
@@ -259,9 +284,9 @@ class TransformersModel:
         mask = torch.tensor(
             [[0] * (width - len(d.prompt)) + [1] * len(d.prompt) for d in draws], device=device
         )
-        cache = None
+        cache, going = None, draws
         with torch.inference_mode():
-            while not all(draw.done for draw in draws):
+            while not all(draw.done for draw in going):
                 positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
                 output = self._loaded.model(
                     input_ids=ids,
@@ -269,13 +294,19 @@ class TransformersModel:
                     position_ids=positions,
                     past_key_values=cache,
                     use_cache=True,
+                    **self._last_only,
                 )
                 cache, logits = output.past_key_values, output.logits[:, -1].float().cpu()
                 taken = [
-                    pad if d.done else d.step(row, self._ends) for d, row in zip(draws, logits, strict=True)
+                    pad if d.done else d.step(row, self._ends) for d, row in zip(going, logits, strict=True)
                 ]
                 ids = torch.tensor(taken, device=device).unsqueeze(-1)
-                mask = torch.cat([mask, mask.new_ones(len(draws), 1)], dim=-1)
+                mask = torch.cat([mask, mask.new_ones(len(going), 1)], dim=-1)
+                left = [row for row, draw in enumerate(going) if not draw.done]
+                if 0 < len(left) <= len(going) // 2:
+                    rows = torch.tensor(left, device=device)
+                    cache.batch_select_indices(rows)
+                    ids, mask, going = ids[rows], mask[rows], [going[row] for row in left]
         return draws
 
 

@@ -35,7 +35,7 @@ def _load(path: str, spec: str, options: Mapping[str, Json]) -> Loaded:
 def _check(path: str, spec: str) -> None:
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(find_folder(path, spec) or path)
+    config = transformers.AutoConfig.from_pretrained(find_folder(path, spec) or path, trust_remote_code=False)
     check_reward_config(spec, config.architectures, config.num_labels)
 
 
@@ -46,7 +46,7 @@ class TransformersRewardModel:
         self.spec, self.identity = loaded.spec, loaded.identity
         self._loaded = loaded
         self._chat = ChatTokenizer(loaded.tokenizer, loaded.spec)
-        self._batcher = Batcher(self._scores, len, loaded.batch_size)
+        self._batcher = Batcher(self._scores, lambda ids: (len(ids),), loaded.batch_size, loaded.batch_tokens)
 
     async def score(self, messages: Messages, response: str) -> float:
         ids = self._chat.reward_text(messages, response)

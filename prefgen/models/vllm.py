@@ -65,7 +65,13 @@ class VLLMModel:
                 completions = await self._write(request, prompt, opened)
         first, *rest = completions
         counted = replace(first, input_tokens=len(prompt))
-        return Reply((counted, *(replace(other, input_tokens=0) for other in rest)), self._name)
+        others = (replace(other, input_tokens=0, cached_tokens=None) for other in rest)
+        return Reply((counted, *others), self._name)
+
+    @property
+    def prefix_cache_hit_rate(self) -> float | None:
+        """Share of the prompt tokens read from the prefix cache; None before the first request."""
+        return self._engine.cache.hit_rate
 
     async def reload(self, path: str, spec: str) -> None:
         """Other weights in the running engine: see `prefgen.models.reloading.Reloadable`."""
@@ -141,7 +147,8 @@ class VLLMModel:
             _FINISH.get(draw.finish_reason, "other"),
             logprobs,
             output_tokens=len(draw.token_ids),
-            cached_tokens=output.num_cached_tokens,
+            # Of several draws vLLM tells the last one's, which finds what the first has put there.
+            cached_tokens=output.num_cached_tokens if len(output.outputs) == 1 else None,
         )
 
     async def _first_logprobs(self, prompt: list[int], labels: dict[str, list[int]]) -> dict[str, float]:

@@ -30,8 +30,15 @@ from prefgen.errors import (
     UsageError,
 )
 from prefgen.messages import Json
-from prefgen.models.local import adapter_base, check_options, find_folder, weights_identity
+from prefgen.models.local import (
+    adapter_base,
+    check_options,
+    check_safetensors,
+    find_folder,
+    weights_identity,
+)
 from prefgen.models.reloading import NotReloadedError, objection, precision
+from prefgen.models.vllm_cache import PrefixCache
 
 CPU_CONTEXT = 4096
 _GPU_SHARE = 0.9
@@ -49,7 +56,7 @@ _QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_K
 class LocalEngine:
     """`llm`: vLLM's AsyncLLM. `context`: tokens of prompt and answer together, at most. `lora`: vLLM's
     request for the adapter, None without one. `log`: what the engine's process printed. `folder`: of the
-    weights, None for a model of the hub; `options`: as given."""
+    weights, None for a model of the hub; `options`: as given; `cache`: what the prefix cache gave."""
 
     llm: Any
     spec: str
@@ -59,6 +66,7 @@ class LocalEngine:
     lora: Any = None
     folder: Path | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
+    cache: PrefixCache = field(default_factory=PrefixCache)
     _pids: list[int] = field(default_factory=list)
 
     @asynccontextmanager
@@ -158,6 +166,8 @@ async def start(
     if importlib.util.find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm")
     folder = find_folder(name, spec)
+    if "load_format" not in (options or {}):
+        check_safetensors(folder, spec)
     identity = await asyncio.to_thread(weights_identity, name, folder)
     with tempfile.NamedTemporaryFile(prefix="prefgen-vllm-", suffix=".log", delete=False) as file:
         log = Path(file.name)
@@ -194,9 +204,10 @@ def _build(
             engine.llm = AsyncLLM(
                 vllm_config=config,
                 executor_class=detached(Executor.get_class(config)),
-                log_stats=False,
+                log_stats=True,
                 log_requests=False,
             )
+    engine.cache = PrefixCache.counting(engine.llm)
     engine.context = engine.llm.model_config.max_model_len
     engine._pids = _processes(engine.llm)
 
@@ -213,6 +224,8 @@ def _arguments(
     is_cpu = current_platform.is_cpu()
     chosen: dict[str, Any] = {
         "enable_prefix_caching": True,
+        # By itself vLLM takes pickled weights where there are no others.
+        "load_format": "safetensors",
         # xgrammar's JSON allows endless white space, and small models fall into it.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         **(_ON_CPU if is_cpu else {"gpu_memory_utilization": _GPU_SHARE / share}),

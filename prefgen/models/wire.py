@@ -1,8 +1,7 @@
 """HTTP/1.1 over kept connections: the way of one request's bytes and its answer's, and nothing else.
 
 The SDKs' transports cost one to two milliseconds of CPU a call; with parsing by httptools (llhttp) this costs
-a twentieth of it (`benchmarks/engine.py` prints both). What is rare is left to the SDK's client: proxies and
-redirects (see `prefgen.models.http`).
+a twentieth of it (`benchmarks/engine.py` prints both). Proxies are left to the SDK's client.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from judges.pointwise import PointwiseJudge
 from judges.ranking import Meetings
 from judges.reward_model import RewardJudge
 from prefgen.candidate import Candidate
-from prefgen.completion import Completion, CompletionRequest
+from prefgen.completion import EVERY_DRAW, Completion, CompletionRequest
 from prefgen.errors import DeadlineError, RequestRefusedError
 from prefgen.judgment import JudgeFailure, JudgeResult, Judgment
 from prefgen.ledger import Ledger
@@ -67,6 +67,32 @@ async def test_every_pair_in_both_orders_with_the_slot_taken_out(tmp_path: Path)
     assert standing.margin(THREE[2].id, THREE[1].id) == pytest.approx(-2.0)
     by_order = {item.provenance.order: item.log_odds for item in results if isinstance(item, Judgment)}
     assert by_order == {"ab": pytest.approx(3.0), "ba": pytest.approx(1.0)}
+
+
+async def test_a_question_says_what_others_begin_with(tmp_path: Path) -> None:
+    """The rules for all of a run, then the request for the six questions about it."""
+    model = ScriptedModel(alphabetical)
+    await judged(tmp_path, model)
+    for request in model.calls:
+        text = request.messages[0].content
+        run, prompt, _ = (text[: mark.end] for mark in request.shared)
+        assert [mark.draws for mark in request.shared][:2] == [EVERY_DRAW, 6]
+        assert "Be kind." in run
+        assert PROMPT.text not in run
+        assert PROMPT.text in prompt
+        assert text.removeprefix(prompt).startswith(f"{shown(request)[0]}\n</response_A-")
+    assert len({request.messages[0].content[: request.shared[1].end] for request in model.calls}) == 1
+
+
+async def test_a_question_about_a_principle_shares_the_response_with_the_others(tmp_path: Path) -> None:
+    model = ScriptedModel(lambda request, sample: Completion("yes", label_logprobs={"yes": -0.1, "no": -2}))
+    with recorded(model, tmp_path / "l") as behind:
+        await PointwiseJudge(behind, RULES, Asking()).judge(PROMPT, THREE)
+    marks = {tuple(mark.draws for mark in request.shared) for request in model.calls}
+    assert marks == {(EVERY_DRAW, 3, 2)}
+    ends = {request.messages[0].content[: request.shared[2].end] for request in model.calls}
+    assert len(ends) == 3
+    assert all(text.endswith("Principle: ") for text in ends)
 
 
 @pytest.mark.parametrize(("mode", "calls"), [("all", 6), ("sample", 6), ("each", 12)])

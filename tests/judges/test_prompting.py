@@ -20,6 +20,14 @@ def test_what_is_filled_in_is_never_filled_again() -> None:
     assert filled == "{{b}} {{a}}"
 
 
+def test_a_beginning_ends_where_the_first_other_placeholder_is() -> None:
+    template, values = Template("By {{rules}}: {{prompt}} or {{x}}?"), {"rules": "long {{x}}", "prompt": ""}
+    filled = template.fill({**values, "x": "?"})
+    ends = [template.beginning(values, names) for names in ({"prompt"}, {"rules"}, {"rules", "prompt"})]
+    assert [filled[:end] for end in ends] == ["By ", "By long {{x}}: ", "By long {{x}}:  or "]
+    assert Template("none").beginning({}, {"x"}) == 4
+
+
 @given(st.text(), st.text(), st.text())
 def test_no_text_holds_its_fence(prompt: str, a: str, b: str) -> None:
     tag = fence(prompt, a, b)

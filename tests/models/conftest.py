@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +28,8 @@ class Canned:
 
 @dataclass
 class FakeServer:
-    """Gives `answers` in order, the last one again and again; `models` at any path ending in /models."""
+    """Gives `answers` in order, the last one again and again; `models` at any path ending in /models.
+    `delay`: seconds before each answer; `before`: how many answers had been given when a call came."""
 
     url: str = ""
     answers: list[Canned] = field(default_factory=list)
@@ -35,6 +37,9 @@ class FakeServer:
     paths: list[str] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    delay: float = 0.0
+    given: int = 0
+    before: list[int] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def says(
@@ -60,6 +65,10 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
                 fake.paths.append(self.path)
                 fake.sent.append(json.loads(body))
                 fake.headers.append({name.lower(): value for name, value in self.headers.items()})
+                fake.before.append(fake.given)
+            time.sleep(fake.delay)
+            with fake.lock:
+                fake.given += 1
             self._give(fake.next())
 
         def _give(self, answer: Canned) -> None:

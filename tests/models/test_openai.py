@@ -470,20 +470,11 @@ async def test_many_calls_at_once(fake: FakeServer, model: OpenAIModel) -> None:
     assert all(call.result().served == "served" for call in calls)
 
 
-async def test_a_proxy_and_a_redirect_are_left_to_the_sdk(
-    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake.says("", 307, {"location": f"{fake.url}/v1/elsewhere"})
-    fake.says(answer(choice("moved")))
-    model = OpenAIModel("tiny", "openai/tiny", f"{fake.url}/v1")
-    assert (await model.complete(CompletionRequest(CHAT))).completions[0].text == "moved"
-    # The SDK asks at the old address, and may be sent on again.
-    assert fake.paths[0] == "/v1/chat/completions"
-    await model.aclose()
-
+async def test_a_proxy_is_left_to_the_sdk(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.says(answer(choice("x")))
     monkeypatch.setenv("HTTP_PROXY", fake.url)
     behind = OpenAIModel("tiny", "openai/tiny", "http://far.invalid/v1")
-    assert (await behind.complete(CompletionRequest(CHAT))).completions[0].text == "moved"
+    assert (await behind.complete(CompletionRequest(CHAT))).completions[0].text == "x"
     assert fake.paths[-1] == "http://far.invalid/v1/chat/completions"
     await behind.aclose()
 

@@ -194,7 +194,71 @@ async def test_a_batch_that_fails_fails_each_of_its_items_and_no_other() -> None
             raise RequestRefusedError("three")
         return items
 
-    batcher = Batcher(run, length=lambda item: item, size=2)
+    batcher = Batcher(run, lengths=lambda item: (item,), rows=2)
     results = await asyncio.gather(*(batcher.submit(i) for i in (4, 3, 2, 1)), return_exceptions=True)
     await batcher.aclose()
     assert [type(result) for result in results] == [RequestRefusedError, RequestRefusedError, int, int]
+
+
+@pytest.mark.parametrize(("ours", "others"), [(900, 10), (10, 900)])
+async def test_no_length_waits_for_ever_under_steady_load(ours: int, others: int) -> None:
+    runs: list[list[int]] = []
+
+    def run(items: list[int]) -> list[int]:
+        runs.append(items)
+        return items
+
+    batcher = Batcher(run, lambda item: (item,), rows=2, tokens=10_000)
+    until = asyncio.Event()
+
+    async def asker() -> None:
+        while not until.is_set() and len(runs) < 200:
+            await batcher.submit(others)
+
+    askers = [asyncio.create_task(asker()) for _ in range(8)]
+    await batcher.submit(others)
+    await batcher.submit(ours)
+    until.set()
+    await asyncio.gather(*askers)
+    await batcher.aclose()
+    assert next(number for number, items in enumerate(runs) if ours in items) < 20
+
+
+async def test_a_batch_is_bounded_by_its_tokens_with_their_padding() -> None:
+    runs: list[list[int]] = []
+
+    def run(items: list[int]) -> list[int]:
+        runs.append(items)
+        return items
+
+    batcher = Batcher(run, lambda item: (item,), rows=4, tokens=1000)
+    items = [2000, 400, 300, 300, 300, *([10] * 9)]
+    assert await asyncio.gather(*map(batcher.submit, items)) == items
+    await batcher.aclose()
+    assert runs == [[2000], [400, 300], [300, 300, 10], [10] * 4, [10] * 4]
+
+
+async def test_a_batch_ends_where_padding_would_cost_more_than_another() -> None:
+    runs: list[list[int]] = []
+
+    def run(items: list[int]) -> list[int]:
+        runs.append(items)
+        return items
+
+    batcher = Batcher(run, lambda item: (item,), rows=64)
+    items = [3000, 2900, 2800, *([100] * 8)]
+    await asyncio.gather(*map(batcher.submit, items))
+    await batcher.aclose()
+    assert runs == [[3000, 2900, 2800], [100] * 8]
+
+
+async def test_draws_that_end_early_leave_the_others_as_they_were(model: TransformersModel) -> None:
+    limits = (1, 2, 3, 4, 5, 30, 40)
+    requests = [
+        CompletionRequest(user("Go on. " * n), Sampling(limit, temperature=0.0))
+        for n, limit in enumerate(limits, start=1)
+    ]
+    together = await asyncio.gather(*map(model.complete, requests))
+    alone = [await model.complete(request) for request in requests]
+    assert [reply.completions[0].text for reply in together] == [r.completions[0].text for r in alone]
+    assert [reply.completions[0].output_tokens for reply in alone] == list(limits)
