@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 
@@ -55,14 +55,31 @@ class Price:
 
     def of(self, completions: Iterable[Completion]) -> float:
         """US dollars for the tokens of completions that came from one call or several."""
-        return sum(
-            self.cost(
-                item.input_tokens or 0,
-                item.output_tokens or 0,
-                item.cached_tokens or 0,
-                item.cache_write_tokens or 0,
-            )
-            for item in completions
+        return sum(self._listed(item) * (self.batch if item.batched else 1.0) for item in completions)
+
+    def saved(self, completions: Iterable[Completion]) -> float:
+        """US dollars by which batches were cheaper."""
+        return sum(self._listed(item) * (1.0 - self.batch) for item in completions if item.batched)
+
+    @property
+    def batched(self) -> Price:
+        """What a batch asks."""
+        cached, write, share = self.cached_input, self.cache_write, self.batch
+        return replace(
+            self,
+            input=self.input * share,
+            output=self.output * share,
+            cached_input=None if cached is None else cached * share,
+            cache_write=None if write is None else write * share,
+            batch=1.0,
+        )
+
+    def _listed(self, item: Completion) -> float:
+        return self.cost(
+            item.input_tokens or 0,
+            item.output_tokens or 0,
+            item.cached_tokens or 0,
+            item.cache_write_tokens or 0,
         )
 
 
