@@ -1,9 +1,9 @@
 """vLLM in process: our path (chat template, engine, ledger) over `LLM.generate` on the same prompts and
 parameters, and what its prefix cache gives.
 
-Both engines are alive and take turns; a ratio is the median over the turns, whoever goes first. Judging asks
-about every pair of candidates in both orders, prompt by prompt as `generate` does and once scattered, with a
-cache that holds a small part of the job.
+Both engines are alive and take short turns, so that whatever else the machine does meets both; a ratio is the
+median over the turns. Judging asks about every pair of candidates in both orders, prompt by prompt as
+`generate` does and once scattered, with a cache that holds a small part of the job.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from statistics import median
@@ -48,8 +49,8 @@ OPTIONS: dict[str, Any] = {
     "max_num_seqs": 64,
     "num_gpu_blocks_override": 160,
 }
-PROMPTS, DRAWS, JUDGED, CONCURRENCY = 80, 4, 40, 64
-TURNS = 3
+PROMPTS, DRAWS, JUDGED, CONCURRENCY = 48, 4, 32, 128
+TURNS = 6
 
 
 def sampling_requests() -> list[CompletionRequest]:
@@ -91,11 +92,9 @@ class Recorder:
         return self._generate(prompt, params, *rest, **more)
 
 
-async def ours(model: VLLMModel, requests: Sequence[CompletionRequest]) -> None:
-    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
-        recorded = RecordedModel(EngineModel(model, Limits(CONCURRENCY), Account()), ledger)
-        async for _ in in_order((recorded.complete(request) for request in requests), 2 * CONCURRENCY):
-            pass
+async def ours(model: RecordedModel, requests: Sequence[CompletionRequest]) -> None:
+    async for _ in in_order((model.complete(request) for request in requests), 2 * CONCURRENCY):
+        pass
 
 
 def offline(llm: Any, prompts: Sequence[str], params: Sequence[Any]) -> None:
@@ -110,20 +109,19 @@ async def timed(work: Callable[[], Coroutine[Any, Any, None]]) -> tuple[float, f
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-async def compare(name: str, model: VLLMModel, llm: Any, requests: Sequence[CompletionRequest]) -> None:
+async def compare(
+    name: str, model: VLLMModel, recorded: RecordedModel, llm: Any, requests: Sequence[CompletionRequest]
+) -> None:
     recorder = Recorder(model)
-    await ours(model, requests)
-    prompts = [model._chat._render(r.messages, add_generation_prompt=True) for r in requests]
+    await ours(recorded, requests)
+    prompts = [model._chat._render(item.messages, add_generation_prompt=True) for item in requests]
     params = [params for _, params in recorder.requests]
     ratios, mine_cpu, their_cpu = [], [], []
-    cache = model._engine.cache
     for turn in range(TURNS):
-        await model._engine.llm.reset_prefix_cache()
-        await asyncio.to_thread(llm.reset_prefix_cache)
-        cache.queries = cache.hits = 0
+        await empty_caches(model, llm)
         sides = [
-            lambda: ours(model, requests),
-            lambda: asyncio.to_thread(offline, llm, prompts, params),
+            partial(ours, recorded.again(f"{name} {turn}"), requests),
+            partial(asyncio.to_thread, offline, llm, prompts, params),
         ]
         first = turn % 2
         seconds = {first: await timed(sides[first])}
@@ -136,8 +134,14 @@ async def compare(name: str, model: VLLMModel, llm: Any, requests: Sequence[Comp
         f"{name}: {len(requests)} requests, {100 * median(ratios):.0f}% of the offline throughput; "
         f"CPU before the engine {each * median(mine_cpu):.1f} ms a request, offline "
         f"{each * median(their_cpu):.1f} ms; "
-        f"{cache.hit_rate:.0%} of the prompt tokens from the prefix cache"
+        f"{model.prefix_cache_hit_rate:.0%} of the prompt tokens from the prefix cache"
     )
+
+
+async def empty_caches(model: VLLMModel, llm: Any) -> None:
+    await model._engine.llm.reset_prefix_cache()
+    await asyncio.to_thread(llm.reset_prefix_cache)
+    model._engine.cache.queries = model._engine.cache.hits = 0
 
 
 async def main() -> None:
@@ -147,15 +151,16 @@ async def main() -> None:
     llm = await asyncio.to_thread(
         LLM, POLICY, enforce_eager=True, enable_chunked_prefill=False, dtype="bfloat16", **OPTIONS
     )
-    await compare("sampling", model, llm, sampling_requests())
     judging = judging_requests()
-    await compare("judging ", model, llm, judging)
-    cache = model._engine.cache
-    await model._engine.llm.reset_prefix_cache()
-    cache.queries = cache.hits = 0
-    random.Random(0).shuffle(judging)
-    await ours(model, judging)
-    print(f"judging, scattered: {cache.hit_rate:.0%} of the prompt tokens from the prefix cache")
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
+        recorded = RecordedModel(EngineModel(model, Limits(CONCURRENCY), Account()), ledger)
+        await compare("sampling", model, recorded, llm, sampling_requests())
+        await compare("judging ", model, recorded, llm, judging)
+        await empty_caches(model, llm)
+        random.Random(0).shuffle(judging)
+        await ours(recorded.again("scattered"), judging)
+    rate = model.prefix_cache_hit_rate
+    print(f"judging, scattered: {rate:.0%} of the prompt tokens from the prefix cache")
     await model.aclose()
 
 
