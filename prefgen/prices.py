@@ -44,16 +44,25 @@ class Price:
         """Of a million input tokens, whatever the cache does."""
         return max(self.input, self.cached_input or 0.0, self.cache_write or 0.0)
 
-    def cost(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
-        """US dollars; `cached_tokens` are part of `input_tokens`."""
+    def cost(
+        self, input_tokens: int, output_tokens: int, cached_tokens: int = 0, cache_write_tokens: int = 0
+    ) -> float:
+        """US dollars; what was read from the cache or written to it is part of `input_tokens`."""
         cached = self.input if self.cached_input is None else self.cached_input
-        fresh = input_tokens - cached_tokens
-        return (fresh * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
+        written = self.input if self.cache_write is None else self.cache_write
+        fresh = input_tokens - cached_tokens - cache_write_tokens
+        read = fresh * self.input + cached_tokens * cached + cache_write_tokens * written
+        return (read + output_tokens * self.output) / 1e6
 
     def of(self, completions: Iterable[Completion]) -> float:
         """US dollars for the tokens of completions that came from one call or several."""
         return sum(
-            self.cost(item.input_tokens or 0, item.output_tokens or 0, item.cached_tokens or 0)
+            self.cost(
+                item.input_tokens or 0,
+                item.output_tokens or 0,
+                item.cached_tokens or 0,
+                item.cache_write_tokens or 0,
+            )
             for item in completions
         )
 

@@ -43,12 +43,11 @@ class Usage:
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    _spent: float = 0.0
 
     @property
     def cost_usd(self) -> float | None:
-        if self.price is None:
-            return None
-        return self.price.cost(self.input_tokens, self.output_tokens, self.cached_tokens)
+        return None if self.price is None else self._spent
 
     def cost_of(self, completions: Iterable[Completion]) -> float | None:
         """US dollars for completions at this model's price."""
@@ -58,6 +57,7 @@ class Usage:
         """Counts anew; the price stays."""
         self.requests = self.cached_requests = 0
         self.input_tokens = self.cached_tokens = self.output_tokens = 0
+        self._spent = 0.0
 
     def add(self, model: str, completions: Sequence[Completion]) -> Paid | None:
         """Counts one call; returns what is to be booked for it."""
@@ -74,6 +74,7 @@ class Usage:
         self.input_tokens += paid.input_tokens
         self.cached_tokens += paid.cached_tokens
         self.output_tokens += paid.output_tokens
+        self._spent += paid.cost_usd or 0.0
         return None if self.run is None else paid
 
 

@@ -212,7 +212,7 @@ def _usage(manifest: Mapping[str, Any]) -> dict[str, str]:
         "calls answered by the ledger": number(usage["cached_requests"]),
         "calls tried again": number(usage["retries"]),
         "told to slow down, times": number(usage["rate_limited"]),
-        "tokens read": number(usage["input_tokens"]),
+        "tokens read": number(usage["input_tokens"]) + _cached(usage),
         "tokens written": number(usage["output_tokens"]),
         "cost": _money(usage["cost_usd"]),
     }
@@ -223,6 +223,11 @@ def _usage(manifest: Mapping[str, Any]) -> dict[str, str]:
         told["calls without an answer may have cost"] = _money(usage["unanswered_usd"])
     timings = manifest["timings"].items()
     return told | {_TIMINGS.get(name, name.replace("_", " ")): _time(seconds) for name, seconds in timings}
+
+
+def _cached(usage: Mapping[str, Any]) -> str:
+    cached = usage.get("cached_tokens")
+    return f", {percent(cached / usage['input_tokens'])} of them from the cache" if cached else ""
 
 
 def _money(cost: float | None) -> str:
