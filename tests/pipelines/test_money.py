@@ -157,6 +157,34 @@ def test_one_model_in_both_roles_is_told_apart(prefgen: Runner, tmp_path: Path) 
     assert sum(role["requests"] for role in by_role.values()) == done.result["usage"]["requests"]
 
 
+def test_what_was_paid_before_its_price_was_known_counts_at_the_price_given_later(
+    prefgen: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefgen.prices.LOCAL_PROVIDERS", ())
+    prompts = some_prompts(tmp_path / "p.jsonl", 6)
+    base = ("generate", prompts, *FAKES, "--n", 4, "--out", tmp_path / "run", "--json")
+    assert prefgen(*base, "--max-requests", 40).code == 4
+    capped = prefgen(*base, *PRICED, "--resume", "--max-cost", 1e-6)
+    assert capped.code == 4
+    done = prefgen(*base, *PRICED, "--resume", "--max-cost", 100)
+    assert done.code == 0, done.err
+    usage = done.result["usage"]
+    whole = WRITER.cost(*(usage["by_role"]["policy"][name] for name in ("input_tokens", "output_tokens")))
+    whole += JUDGE.cost(*(usage["by_role"]["judge"][name] for name in ("input_tokens", "output_tokens")))
+    assert usage["cost_usd"] == pytest.approx(whole)
+
+
+def test_a_reward_model_that_costs_by_the_token_cannot_be_capped(prefgen: Runner, tmp_path: Path) -> None:
+    reward = "openai/x@http://127.0.0.1:9/v1"
+    models = ("--policy", "scripted/writer", "--reward-model", reward)
+    prompts = some_prompts(tmp_path / "p.jsonl")
+    base = ("generate", prompts, *models, "--out", tmp_path / "run", "--max-cost", 1)
+    refused = prefgen(*base, "--price", f"{reward}=1,1")
+    assert refused.code == 2
+    assert "scores without a count of tokens" in refused.err
+    assert f"the price of {reward} is not known" in prefgen(*base).err
+
+
 def test_a_run_directory_begun_before_there_were_ids_is_given_one(prefgen: Runner, tmp_path: Path) -> None:
     some_prompts(tmp_path / "p.jsonl", 5)
     assert prefgen(*command(tmp_path, "run", "--max-requests", 20)).code == 4
