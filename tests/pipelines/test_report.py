@@ -326,7 +326,7 @@ def test_what_it_cost_is_told_by_role_and_by_pair(tmp_path: Path) -> None:
     words = publish(tmp_path / "run", [made], usage=usage).words
     for told in (
         "cost $12.50 cost, policy $2.50 cost, judge $10.00 cost of a kept pair $0.0625",
-        "tokens read 4,000, 25% of them from the cache",
+        "tokens read 4,000 of these from a prompt cache 25%",
         "calls without an answer may have cost $0.0200",
         "2 responses written 4 not needed, because a pair was clear before",
     ):
