@@ -22,7 +22,7 @@ from judges.evidence import (
 from judges.prompting import REFERENCE, Template, shipped
 from judges.voting import votes_wanted
 from prefgen.completion import EVERY_DRAW, Completion, CompletionRequest, Reply, Sampling, Shared
-from prefgen.errors import CallError
+from prefgen.errors import CallError, UnsupportedParameterError
 from prefgen.messages import Json, Message, Messages, content_hash, user
 from prefgen.recorded import RecordedModel
 
@@ -162,6 +162,13 @@ async def ask(model: RecordedModel, question: Question[T], asking: Asking) -> An
     try:
         answer = await talk.answer()
     except CallError as error:
+        # A model asked through batches refuses, unpaid, what it has learnt to lack while this waited.
+        if (
+            isinstance(error, UnsupportedParameterError)
+            and asking.evidence == "auto"
+            and evidence == "logprobs"
+        ):
+            return await ask(model, question, asking)
         return talk.told(Unreadable(error.status), str(error))
     if talk.in_vain:
         instead = await ask(model, question, asking)

@@ -161,13 +161,15 @@ def warnings_about(config: GenerateConfig) -> Iterator[str]:
 
 
 async def drift_watch(config: GenerateConfig, roles: Roles, run: RunDirectory, prompts: int) -> DriftWatch:
-    """A model in this process stays what it is: only a judge behind an API is asked again, in a long run."""
+    """A model in this process stays what it is: only a judge behind an API is asked again, in a long run. Not
+    through batches: each question asked again would wait for one, and the run with it."""
 
     async def again(name: str) -> Judge:
         return await make_judge(config, roles.again(name), run.attempt)
 
     remote = not all(spec.startswith(("vllm/", "transformers/")) for spec in config.judge)
-    every = config.drift_every if remote and prompts > config.drift_every else 0
+    asked_again = remote and not config.batch and prompts > config.drift_every
+    every = config.drift_every if asked_again else 0
     judge = await make_judge(config, roles, run.attempt)
     return DriftWatch(run, roles, judge, again, every=every, accept=config.accept_drift)
 
@@ -193,7 +195,7 @@ async def produce(
     with roles.console.progress("prompts", inputs.prompts, lambda: roles.state) as advance:
         try:
             work = (finish(prompt, number < config.planted) for number, prompt in enumerate(prompts))
-            async for outcome in in_order(work, window=2 * config.concurrency):
+            async for outcome in in_order(work, window=config.window):
                 await watch.see(outcome)
                 publisher.append(outcome)
                 advance()
@@ -253,6 +255,7 @@ def finish(
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
     }
+    warn_of_changed_policies(config, roles)
     warn_about(config, publisher, roles.console)
     return finish_run(publisher, config.test_share, manifest)
 
@@ -267,6 +270,17 @@ def _price(price: Price | None) -> dict[str, Any] | None:
 
 def _found_at(overlap: Overlap) -> dict[str, Any]:
     return {"file": overlap.item.file, "line": overlap.item.line, "share": overlap.share}
+
+
+def warn_of_changed_policies(config: GenerateConfig, roles: Roles) -> None:
+    """A judge that changes pauses the run (`pipelines.drift`); two models' candidates are candidates."""
+    for spec in config.policy:
+        names = roles.served_names(spec)
+        if len(names) > 1:
+            roles.console.warn(
+                f"{spec} answered as {' and as '.join(names)}: another model took its place in this run, "
+                "and the candidates are of both; a name with a date does not change"
+            )
 
 
 def warn_about(config: GenerateConfig, publisher: Publisher, console: Console) -> None:

@@ -28,6 +28,9 @@ RUN_OPTIONS = (
     "ledger",
     "max_failure_share",
     "accept_drift",
+    "batch",
+    "batch_size",
+    "batch_poll",
 )
 """Options that decide how a run goes, not what it makes: a resumed run may change them."""
 
@@ -118,8 +121,20 @@ class CallConfig(BaseModel):
     tells, whose prices have dates: check them. Unknown prices stay unknown."""
     ledger: Path | None = None
     """File that remembers every answer. [default: in the user's cache directory]."""
+    batch: bool = False
+    """Ask models behind OpenAI's or Anthropic's API through their batches: half the price, within a day."""
+    batch_size: int = Field(default=2000, ge=1)
+    """With --batch: requests in one batch at most, and prompts under way at once; a waiting call takes about
+    20 KB of memory."""
+    batch_poll: float = Field(default=120, gt=0)
+    """With --batch: seconds between two looks at a batch that takes long."""
     seed: int = Field(default=0, ge=0)
     """Seed of sampling and of every random choice."""
+
+    @property
+    def window(self) -> int:
+        """Prompts under way at once."""
+        return self.batch_size if self.batch else 2 * self.concurrency
 
 
 class JudgingConfig(CallConfig):

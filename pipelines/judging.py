@@ -18,6 +18,7 @@ from judges.prompting import Template, load_template
 from judges.reward_model import RewardJudge
 from judges.scale import load_scale
 from judges.score import ScoreJudge
+from pipelines.batching import Batching, with_servers
 from pipelines.console import Console
 from pipelines.generate_config import CallConfig, JudgingConfig
 from pipelines.roles import Roles, count_engines, parse_options
@@ -26,6 +27,7 @@ from prefgen.engine import Limits
 from prefgen.errors import UsageError
 from prefgen.ledger import Ledger
 from prefgen.models import REWARD_PROVIDERS, ModelSpec
+from prefgen.models.batches.settings import BatchSettings
 from prefgen.models.ensemble import EnsembleUse, find_ensemble
 from prefgen.prices import find_price, parse_prices
 from prefgen.verdicts import Weighing
@@ -67,7 +69,8 @@ def roles_of(
     config: JudgingConfig, ledger: Ledger, console: Console, policies: tuple[str, ...] = ()
 ) -> Roles:
     roles = calling(config, ledger, console, [*policies, *config.judges])
-    return replace(roles, ensemble=EnsembleUse(config.reward_ensemble, config.ensemble_penalty))
+    ensemble = EnsembleUse(config.reward_ensemble, config.ensemble_penalty)
+    return replace(roles, ensemble=ensemble, batching=batching(config, [*policies, *config.judge]))
 
 
 def calling(config: CallConfig, ledger: Ledger, console: Console, models: Sequence[str | None]) -> Roles:
@@ -88,7 +91,16 @@ def calling(config: CallConfig, ledger: Ledger, console: Console, models: Sequen
         parse_options(config.engine_arg),
         prices,
         count_engines(models),
+        batching=batching(config, models),
     )
+
+
+def batching(config: CallConfig, models: Sequence[str | None]) -> Batching | None:
+    """Raises UsageError where --batch is asked for and no model can have batches."""
+    if not config.batch:
+        return None
+    settings = BatchSettings(config.batch_size, config.batch_poll, config.attempts)
+    return Batching(settings, with_servers(models))
 
 
 async def make_judge(config: JudgingConfig, roles: Roles, attempt: int = 0) -> Judge:

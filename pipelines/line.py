@@ -75,11 +75,14 @@ class Line:
         """
         scores = outcome.standing.scores
         ranked = sorted(outcome.sampled.distinct, key=lambda item: -scores.get(item.id, -math.inf))
-        found: list[PlantedResult] = []
-        for pair in plant(outcome.prompt, ranked):
-            told = await self._judge(outcome.prompt, Sampled(pair.sides), pair.sides)
-            found.append(check(pair, told.standing, told.paired, self.pairing.rule))
-        return found
+        pairs = list(plant(outcome.prompt, ranked))
+        judged = await asyncio.gather(
+            *(self._judge(outcome.prompt, Sampled(pair.sides), pair.sides) for pair in pairs)
+        )
+        return [
+            check(pair, told.standing, told.paired, self.pairing.rule)
+            for pair, told in zip(pairs, judged, strict=True)
+        ]
 
 
 def _finished(candidate: Candidate) -> bool:

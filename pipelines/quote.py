@@ -27,6 +27,7 @@ from pipelines.line import Line
 from pipelines.roles import Role, Roles
 from prefgen.completion import Completion
 from prefgen.errors import BudgetError
+from prefgen.models.batches.settings import at_once
 from prefgen.prompt import Prompt, read_prompts
 from prefgen.recorded import Usage, counting
 
@@ -49,7 +50,7 @@ class Tally:
         self.calls += calls
         self.input_tokens += sum(item.input_tokens or 0 for item in completions)
         self.output_tokens += sum(item.output_tokens or 0 for item in completions)
-        cost = usage.cost_of(completions)
+        cost = usage.quote(completions)
         self.cost_usd = None if cost is None or self.cost_usd is None else self.cost_usd + cost
 
 
@@ -100,10 +101,11 @@ async def make_quote(
     asked = (prompt for prompt in read_prompts(config.prompts) if prompt.id not in left_out)
     pilot, known = choose(asked, line, prompts, size)
     started, before = time.monotonic(), roles.usage["requests"]
-    with roles.console.step(f"a quote from {size} of {prompts} prompts"):
+    with roles.console.step(f"a quote from {size} of {prompts} prompts"), at_once():
         tallies = await gather(tally(line, prompt, planted=False) for prompt in pilot)
         planted = await tally(line, pilot[0], planted=True) if config.planted else tallies[0]
-    seconds = (time.monotonic() - started) / size if roles.usage["requests"] > before else None
+    asked_now = roles.usage["requests"] > before and not config.batch
+    seconds = (time.monotonic() - started) / size if asked_now else None
     rest = (prompts - size) * (1 - known)
     more_planted = max(0, min(config.planted, prompts) - 1) * (1 - known)
     figures = Figures(tallies, planted, rest, more_planted, roles.usage["by_role"])

@@ -194,7 +194,7 @@ async def _produce(config: ReviseConfig, run: RunDirectory, roles: Roles, total:
     work = (reviser.revise(prompt) for prompt in read_prompts(config.prompts))
     with roles.console.progress("prompts", total, lambda: roles.state) as advance:
         try:
-            async for revised in in_order(work, window=2 * config.concurrency):
+            async for revised in in_order(work, window=config.window):
                 tables.append(revised)
                 advance()
         except BaseException:

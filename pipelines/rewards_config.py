@@ -81,6 +81,8 @@ class RewardsConfig(JudgingConfig):
                 "nothing rewards: give --judge MODEL, --reward-model MODEL or --reward-function RULE"
             )
         _ = self.weights
+        if self.batch:
+            raise ValueError("--batch: a training that samples waits for each reward; leave it out")
         return self
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
+from pipelines.batching import Batching, warn_of_open
 from pipelines.console import Console
 from prefgen.budget import Account, Budget
 from prefgen.completion import Model, RewardModel
@@ -49,7 +50,8 @@ class _Opened:
 @dataclass(slots=True)
 class Roles:
     """Use as an async context manager. `prices`: those the user gave, by spec; `prefgen.prices` knows others.
-    `name`: see `again`. `ensemble`: how reward models that are one are combined. `run`: see `begin`."""
+    `name`: see `again`. `ensemble`: how reward models that are one are combined. `run`: see `begin`.
+    `batching`: of models that are asked through batches."""
 
     ledger: Ledger
     console: Console
@@ -61,6 +63,7 @@ class Roles:
     name: str | None = None
     ensemble: EnsembleUse = field(default_factory=EnsembleUse)
     run: str | None = None
+    batching: Batching | None = None
     _open: dict[str, _Opened] = field(default_factory=dict)
     _closed: list[_Opened] = field(default_factory=list)
     _before: dict[Role, list[Paid]] = field(default_factory=dict)
@@ -74,6 +77,8 @@ class Roles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.budget.close()
+        if self.batching is not None:
+            self.batching.leave()
         if isinstance(error, asyncio.CancelledError):
             self.console.note("ending: calls in flight are waited for and kept; Ctrl-C again gives them up")
         for name in [*self._open]:
@@ -107,7 +112,7 @@ class Roles:
         if known is None:
             with self.console.step(f"starting {spec.text}"):
                 adapter = await _in_time(spec, open_model(spec.text, self._options(spec), self.engines))
-            return self._keep(spec, adapter, role)
+            return await self._keep(spec, adapter, role)
         if role not in known.models:
             assert isinstance(known.model, RecordedModel), "reward models have names of their own"
             known.models[role] = known.model.charged_to(self._usage(spec, role))
@@ -115,9 +120,15 @@ class Roles:
         assert isinstance(model, RecordedModel)
         return model
 
-    def _keep(self, spec: ModelSpec, adapter: Model, role: Role) -> RecordedModel:
+    async def _keep(self, spec: ModelSpec, adapter: Model, role: Role) -> RecordedModel:
         engine = EngineModel(adapter, self.limits, self._account(spec))
-        model = RecordedModel(engine, self.ledger, self._usage(spec, role))
+        asked: Model = engine
+        if self.batching is not None:
+            account = self._account(spec, batched=True)
+            asked = await self.batching.wrap(engine, adapter, self.ledger, account, self.console, self._busy)
+        elif spec.provider not in LOCAL_PROVIDERS:
+            warn_of_open(spec.text, adapter.identity, self.ledger, self.console)
+        model = RecordedModel(asked, self.ledger, self._usage(spec, role))
         self._open[spec.text] = _Opened(engine.engine, adapter, {role: model})
         return model
 
@@ -160,7 +171,7 @@ class Roles:
                 reason = str(error)
             else:
                 self._closed.append(self._open.pop(before.text))
-                self._keep(after, opened.adapter, next(iter(opened.models)))
+                await self._keep(after, opened.adapter, next(iter(opened.models)))
                 return "reloaded"
         await self._close(before.text)
         await self._model(after.text, next(iter(opened.models)))
@@ -194,6 +205,11 @@ class Roles:
         self._closed.append(opened)
         await opened.model.aclose()
 
+    def _busy(self) -> bool:
+        """Whether a model that is asked directly is at work, whose answers may lead to further questions."""
+        through = self.batching.models if self.batching is not None else {}
+        return any(opened.model.busy for opened in self._open.values() if opened.model.spec not in through)
+
     @property
     def _all(self) -> list[_Opened]:
         return [*self._open.values(), *self._closed]
@@ -205,10 +221,13 @@ class Roles:
         return find_price(text, self.prices)
 
     def _usage(self, spec: ModelSpec, role: Role) -> Usage:
-        return Usage(self.price(spec.text), role, self.run)
+        batched = self.batching is not None and spec.text in self.batching.models
+        return Usage(self.price(spec.text), role, self.run, batched)
 
-    def _account(self, spec: ModelSpec) -> Account:
-        return Account(self.budget, self.price(spec.text), lambda usd: self._lose(spec, usd))
+    def _account(self, spec: ModelSpec, batched: bool = False) -> Account:
+        price = self.price(spec.text)
+        price = price.batched if batched and price is not None else price
+        return Account(self.budget, price, lambda usd: self._lose(spec, usd))
 
     def _lose(self, spec: ModelSpec, usd: float) -> None:
         """An attempt that gave no answer is booked apart: whether it was billed nobody knows."""
@@ -265,12 +284,17 @@ class Roles:
         model = opened.model
         entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
         if isinstance(model, RecordedModel):
-            entry["served"] = ", ".join(sorted(model.served)) or model.identity
+            entry["served"] = ", ".join(self.served_names(text)) or model.identity
             entry["identity"] = model.identity
             entry["capabilities_missing"] = model.capabilities.missing
             if (rate := getattr(opened.adapter, "prefix_cache_hit_rate", None)) is not None:
                 entry["prefix_cache_hit_rate"] = round(rate, 4)
         return entry
+
+    def served_names(self, text: str) -> list[str]:
+        """The names a model has answered under, in this run and in the ledger's answers to it."""
+        model = self._open[ModelSpec.parse(text).text].model
+        return sorted(model.served) if isinstance(model, RecordedModel) else []
 
     @property
     def identities(self) -> list[str]:

@@ -74,6 +74,10 @@ class Budget:
                 self._admit()
             raise
 
+    def owe(self, most: float) -> None:
+        """Sets aside what was sent before and will be billed, whether there is room or not."""
+        self._hold(most)
+
     def settle(self, most: float, paid: float) -> None:
         """Books what `take` set aside at what it cost."""
         self._in_flight -= 1

@@ -49,6 +49,7 @@ class CompletionRequest:
     `choices`: the answer must be exactly one of these (structured output).
     `schema`: the answer must be JSON of this schema (structured output). At most one of the two.
     `shared`: beginnings that a provider's cache may keep, the shorter first; they decide no answer.
+    `again`: the name under which a question is asked anew, which makes it another question.
     """
 
     messages: Messages
@@ -58,6 +59,7 @@ class CompletionRequest:
     choices: tuple[str, ...] = ()
     schema: Mapping[str, Json] | None = None
     shared: tuple[Shared, ...] = ()
+    again: str | None = None
 
     def identity(self) -> dict[str, Json]:
         """All that decides the answer but the model and the sample index: what the ledger hashes."""
@@ -68,6 +70,7 @@ class CompletionRequest:
             "label_words": list(self.label_words),
             "choices": list(self.choices),
             "schema": dict(self.schema) if self.schema is not None else None,
+            **({} if self.again is None else {"again": self.again}),
         }
 
 
@@ -81,6 +84,7 @@ class Completion:
     of one call), so that sums are right; where a provider gives one total for several draws,
     `output_tokens` is each draw's even share. `cached_tokens` and `cache_write_tokens` are those of the input
     tokens that were read from the provider's prompt cache and written to it. None = the provider did not say.
+    `batched`: it came through a provider's batch, at the price of that.
     """
 
     text: str
@@ -90,6 +94,7 @@ class Completion:
     output_tokens: int | None = None
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

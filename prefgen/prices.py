@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 
@@ -44,17 +44,42 @@ class Price:
         """Of a million input tokens, whatever the cache does."""
         return max(self.input, self.cached_input or 0.0, self.cache_write or 0.0)
 
-    def cost(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
-        """US dollars; `cached_tokens` are part of `input_tokens`."""
+    def cost(
+        self, input_tokens: int, output_tokens: int, cached_tokens: int = 0, written_tokens: int = 0
+    ) -> float:
+        """US dollars; `cached_tokens`, and `written_tokens` to the cache, are part of `input_tokens`."""
         cached = self.input if self.cached_input is None else self.cached_input
-        fresh = input_tokens - cached_tokens
-        return (fresh * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
+        write = self.input if self.cache_write is None else self.cache_write
+        fresh = (input_tokens - cached_tokens - written_tokens) * self.input
+        return (fresh + cached_tokens * cached + written_tokens * write + output_tokens * self.output) / 1e6
 
     def of(self, completions: Iterable[Completion]) -> float:
         """US dollars for the tokens of completions that came from one call or several."""
-        return sum(
-            self.cost(item.input_tokens or 0, item.output_tokens or 0, item.cached_tokens or 0)
-            for item in completions
+        return sum(self._listed(item) * (self.batch if item.batched else 1.0) for item in completions)
+
+    def saved(self, completions: Iterable[Completion]) -> float:
+        """US dollars by which batches were cheaper."""
+        return sum(self._listed(item) * (1.0 - self.batch) for item in completions if item.batched)
+
+    @property
+    def batched(self) -> Price:
+        """What a batch asks."""
+        cached, write, share = self.cached_input, self.cache_write, self.batch
+        return replace(
+            self,
+            input=self.input * share,
+            output=self.output * share,
+            cached_input=None if cached is None else cached * share,
+            cache_write=None if write is None else write * share,
+            batch=1.0,
+        )
+
+    def _listed(self, item: Completion) -> float:
+        return self.cost(
+            item.input_tokens or 0,
+            item.output_tokens or 0,
+            item.cached_tokens or 0,
+            item.cache_write_tokens or 0,
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -32,32 +32,44 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class Usage:
     """What one model was asked in this process, in one role. Tokens are those paid for, `cached_tokens` those
-    of the input that the provider had cached; cost is in US dollars, None where the price is not known.
-    `cached_requests` were answered wholly by the ledger. `run`: under whose id the ledger books it."""
+    of the input that the provider had cached and `written_tokens` those it cached for the next call; cost is
+    in US dollars, None where the price is not known. `cached_requests` were answered wholly by the ledger.
+    `run`: under whose id the ledger books it. `batched`: whether the model is asked through batches,
+    `saved_usd`: by which they were cheaper."""
 
     price: Price | None = None
     role: str = ""
     run: str | None = None
+    batched: bool = False
     requests: int = 0
     cached_requests: int = 0
     input_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = 0
     output_tokens: int = 0
+    saved_usd: float = 0.0
 
     @property
     def cost_usd(self) -> float | None:
         if self.price is None:
             return None
-        return self.price.cost(self.input_tokens, self.output_tokens, self.cached_tokens)
+        tokens = self.input_tokens, self.output_tokens, self.cached_tokens, self.written_tokens
+        return self.price.cost(*tokens) - self.saved_usd
 
     def cost_of(self, completions: Iterable[Completion]) -> float | None:
         """US dollars for completions at this model's price."""
         return None if self.price is None else self.price.of(completions)
 
+    def quote(self, completions: Iterable[Completion]) -> float | None:
+        """What the same would cost in the way the model is asked in."""
+        price = self.price.batched if self.price is not None and self.batched else self.price
+        return None if price is None else price.of(completions)
+
     def clear(self) -> None:
         """Counts anew; the price stays."""
         self.requests = self.cached_requests = 0
-        self.input_tokens = self.cached_tokens = self.output_tokens = 0
+        self.input_tokens = self.cached_tokens = self.written_tokens = self.output_tokens = 0
+        self.saved_usd = 0.0
 
     def add(self, model: str, completions: Sequence[Completion]) -> Paid | None:
         """Counts one call; returns what is to be booked for it."""
@@ -73,7 +85,10 @@ class Usage:
         self.requests += 1
         self.input_tokens += paid.input_tokens
         self.cached_tokens += paid.cached_tokens
+        self.written_tokens += sum(completion.cache_write_tokens or 0 for completion in completions)
         self.output_tokens += paid.output_tokens
+        if self.price is not None:
+            self.saved_usd += self.price.saved(completions)
         return None if self.run is None else paid
 
 
@@ -95,6 +110,11 @@ class Finishing:
         self._running.add(task)
         task.add_done_callback(self._forget)
         return asyncio.shield(task)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way."""
+        return bool(self._running)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -140,8 +160,10 @@ class RecordedModel:
         return len(self._ledger.get(keys)) == len(keys)
 
     def key(self, request: CompletionRequest, sample: int = 0) -> bytes:
-        question = request.identity() | ({} if self._name is None else {"again": self._name})
-        return ledger_key(self.identity, question, sample)
+        return ledger_key(self.identity, self._named(request).identity(), sample)
+
+    def _named(self, request: CompletionRequest) -> CompletionRequest:
+        return request if self._name is None else replace(request, again=self._name)
 
     async def complete(self, request: CompletionRequest) -> Reply:
         keys = {sample: self.key(request, sample) for sample in request.samples}
@@ -152,15 +174,13 @@ class RecordedModel:
 
     async def _complete(self, request: CompletionRequest, keys: dict[int, bytes]) -> Reply:
         known = self._ledger.get(list(keys.values()))
-        missing = tuple(sample for sample, key in keys.items() if key not in known)
         # A model that gives one answer a call is asked for each by itself, so that each is kept.
         apart = self.capabilities.lacks("n")
-        if missing:
-            groups = [(sample,) for sample in missing] if apart else [missing]
-            paid = [self._finishing.shield(self._pay(_only(request, group), keys)) for group in groups]
-            # Most calls are one group, and gather costs.
-            for fresh in [await paid[0]] if len(paid) == 1 else await asyncio.gather(*paid):
-                known |= fresh
+        if len(known) < len(keys):
+            async with self._ledger.claims.hold(keys[request.samples[0]]) as waited:
+                if waited:
+                    known = self._ledger.get(list(keys.values()))
+                known |= await self._ask(request, keys, known, apart)
         else:
             self.usage.cached_requests += 1
         completions, served = zip(*(_from_json(known[key]) for key in keys.values()), strict=True)
@@ -170,8 +190,25 @@ class RecordedModel:
             count(self.usage, len(keys) if apart else 1, completions)
         return Reply(completions, served[0])
 
+    async def _ask(
+        self,
+        request: CompletionRequest,
+        keys: dict[int, bytes],
+        known: Mapping[bytes, dict[str, Json]],
+        apart: bool,
+    ) -> dict[bytes, dict[str, Json]]:
+        missing = tuple(sample for sample, key in keys.items() if key not in known)
+        if not missing:
+            self.usage.cached_requests += 1
+            return {}
+        groups = [(sample,) for sample in missing] if apart else [missing]
+        paid = [self._finishing.shield(self._pay(_only(request, group), keys)) for group in groups]
+        if len(paid) == 1:  # As most calls, and gather costs.
+            return await paid[0]
+        return {key: value for fresh in await asyncio.gather(*paid) for key, value in fresh.items()}
+
     async def _pay(self, request: CompletionRequest, keys: dict[int, bytes]) -> dict[bytes, dict[str, Json]]:
-        reply = await self._model.complete(request)
+        reply = await self._model.complete(self._named(request))
         paid = self.usage.add(self.spec, reply.completions)
         if len(reply.completions) != len(request.samples):
             given, asked = len(reply.completions), len(request.samples)
@@ -183,6 +220,11 @@ class RecordedModel:
             for sample, completion in zip(request.samples, reply.completions, strict=True)
         }
         return await self._ledger.put(self.identity, fresh, paid)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the model is being asked."""
+        return self._finishing.busy
 
     async def settle(self) -> None:
         """Waits for the calls that are under way."""
@@ -224,6 +266,11 @@ class RecordedRewardModel:
         kept = await self._ledger.put(self.identity, {key: {"score": score}}, paid)
         return cast(float, kept[key]["score"])
 
+    @property
+    def busy(self) -> bool:
+        """Whether the model is being asked."""
+        return self._finishing.busy
+
     async def aclose(self) -> None:
         await self._finishing.wait()
         await self._model.aclose()
@@ -241,6 +288,7 @@ def _to_json(completion: Completion, served: str) -> dict[str, Json]:
         "output_tokens": completion.output_tokens,
         "cached_tokens": completion.cached_tokens,
         "cache_write_tokens": completion.cache_write_tokens,
+        **({"batched": True} if completion.batched else {}),
         "served": served,
     }
 
@@ -260,5 +308,6 @@ def _from_json(value: dict[str, Json]) -> tuple[Completion, str]:
         cached_tokens=cast("int | None", value["cached_tokens"]),
         # Ledgers of before this field hold answers without it.
         cache_write_tokens=cast("int | None", value.get("cache_write_tokens")),
+        batched="batched" in value,
     )
     return completion, cast(str, value["served"])

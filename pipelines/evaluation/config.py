@@ -72,6 +72,14 @@ class EvaluateConfig(JudgingConfig):
             self._check_sides()
         return self
 
+    @model_validator(mode="after")
+    def _looks_often_enough(self) -> Self:
+        if self.batch and self.stop_when_clear:
+            raise ValueError(
+                "--stop-when-clear looks after every 20 prompts: a --batch for each takes too long"
+            )
+        return self
+
     def _check_needs_no_model(self) -> None:
         for name in _NEEDS_MODELS:
             if getattr(self, name):

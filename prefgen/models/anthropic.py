@@ -56,7 +56,7 @@ class AnthropicModel:
             api_key=key, base_url=url, max_retries=0, http_client=open_http(tls)
         )
         self._prefixes = Prefixes()
-        self._endpoint = Endpoint(
+        self.endpoint = Endpoint(
             spec, name, url, "ANTHROPIC_API_KEY", key, anthropic, client, tls, models_path="/v1/models"
         )
 
@@ -65,7 +65,15 @@ class AnthropicModel:
         return await each(self._draw(request, sample) for sample in request.samples)
 
     async def aclose(self) -> None:
-        await self._endpoint.aclose()
+        await self.endpoint.aclose()
+
+    def payload(self, request: CompletionRequest, samples: tuple[int, ...]) -> dict[str, object]:
+        """The JSON of one call, as far as the model's capabilities are known."""
+        return build_payload(self.name, request, samples, self.capabilities)
+
+    def read(self, body: bytes, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
+        """The answer to one call; raises as `parse_response`."""
+        return parse_response(body, request)
 
     async def _draw(self, request: CompletionRequest, sample: int) -> Reply:
         # Without a system role the marks would name other messages.
@@ -73,14 +81,14 @@ class AnthropicModel:
         marks = () if plain else self._prefixes.worth(request)
         payload = build_payload(self.name, request, (sample,), self.capabilities, marks)
         async with self._prefixes.turn(request, marks):
-            reply = parse_response(await self._send(payload), request)
+            reply = self.read(await self._send(payload), request, (sample,))
         told = reply.completions[0]
         self._prefixes.learn(request, marks, (told.cached_tokens or 0) + (told.cache_write_tokens or 0))
         return reply
 
     async def _send(self, payload: dict[str, object]) -> bytes:
         try:
-            return await self._endpoint.post("/v1/messages", payload)
+            return await self.endpoint.post("/v1/messages", payload)
         except RequestRefusedError as error:
             if "cache_control" in str(error):
                 raise UnsupportedParameterError("prompt_cache", str(error)) from error

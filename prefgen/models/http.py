@@ -152,10 +152,10 @@ class Endpoint:
             answer = await self._send(path, body)
         # `from None`: the SDK's errors hold the request, headers and all.
         except WireError as error:
-            raise self._connection_error(error) from None
+            raise self.connection_error(error) from None
         self.answered = True
         if answer.status >= 300:
-            raise await self._status_error(path, answer, payload) from None
+            raise await self.status_error(path, answer, payload) from None
         # A real key is long; replacing a made-up one ("EMPTY") could change an answer.
         return (
             answer.content.replace(self.key.encode(), b"[key]")
@@ -197,18 +197,21 @@ class Endpoint:
         except self.sdk.APIStatusError as error:
             response = error.response
         except self.sdk.APIConnectionError as error:
-            cause = error.__cause__ or error
-            before = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
-            raise WireError(str(cause) or type(cause).__name__, connecting=before) from None
+            raise wire_error(error) from None
         return HTTPAnswer(response.status_code, response.headers, response.content)
 
     def _scrub(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key != NO_KEY else text
 
-    def _connection_error(self, error: WireError) -> PrefgenError:
+    def connection_error(self, error: WireError) -> PrefgenError:
         words = self._scrub(str(error))
         if not error.connecting:
             return TransientError(f"{self.spec}: the connection failed: {words}")
+        if "CERTIFICATE_VERIFY_FAILED" in words:
+            return ModelUnavailableError(
+                f"{self.spec}: the certificate of {self.url} is not trusted ({words}); for a server "
+                "of your own put its certificate or its authority's in a PEM file, named in SSL_CERT_FILE"
+            )
         if self.answered:
             return ServerAwayError(f"{self.spec}: the server at {self.url} is gone ({words})")
         return ModelUnavailableError(
@@ -216,7 +219,7 @@ class Endpoint:
             "is it started, and are the address, the proxy settings and the certificate right?"
         )
 
-    async def _status_error(
+    async def status_error(
         self, path: str, answer: HTTPAnswer, payload: Mapping[str, object]
     ) -> PrefgenError:
         status, failure = answer.status, read_failure(self._scrub(answer.text))
@@ -253,6 +256,13 @@ class Endpoint:
             names = [str(model["id"]) for model in response.json()["data"]]
             return f"; it serves {', '.join(names[:12])}{' …' if len(names) > 12 else ''}"
         return ""
+
+
+def wire_error(error: Exception) -> WireError:
+    """A connection that failed under an SDK."""
+    cause = error.__cause__ or error
+    before = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
+    return WireError(str(cause) or type(cause).__name__, connecting=before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +325,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = float(headers[name]) * unit
             return max(0.0, seconds) if math.isfinite(seconds) else None
     with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+        until = parsedate_to_datetime(headers["retry-after"]).timestamp()
+        # By the server's own clock where it tells the time: ours may be wrong.
+        sent = headers.get("date")
+        now = time.time() if sent is None else parsedate_to_datetime(sent).timestamp()
+        return max(0.0, until - now)
     return None
 
 

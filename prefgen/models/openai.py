@@ -46,7 +46,7 @@ class OpenAIModel:
         self._official = is_official(url or DEFAULT_URL)
         self._limit = "max_completion_tokens" if self._official else "max_tokens"
         self._prefixes = Prefixes()
-        self._endpoint = open_endpoint(name, spec, url, api_key)
+        self.endpoint = open_endpoint(name, spec, url, api_key)
 
     async def complete(self, request: CompletionRequest) -> Reply:
         """One call for a run of indices, else one a sample; see `prefgen.models.http` for what it raises."""
@@ -57,42 +57,52 @@ class OpenAIModel:
         return await each(self._draw(request, (sample,)) for sample in samples)
 
     async def aclose(self) -> None:
-        await self._endpoint.aclose()
+        await self.endpoint.aclose()
 
-    async def _draw(self, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
-        # Other servers' caches need no key, and hold a beginning as soon as it is being read.
-        marks = self._prefixes.worth(request, len(samples)) if self._official else ()
-        key = prefix_key(request, marks[-1]).hex()[:32] if marks else None
-        payload = build_payload(
+    def payload(
+        self, request: CompletionRequest, samples: tuple[int, ...], cache_key: str | None = None
+    ) -> dict[str, object]:
+        """The JSON of one call, as far as the model's capabilities are known."""
+        return build_payload(
             self.name,
             request,
             samples,
             self.capabilities,
             official=self._official,
             limit=self._limit,
-            cache_key=key,
+            cache_key=cache_key,
         )
-        async with self._prefixes.turn(request, marks):
-            reply = parse_response(await self._send(payload), request)
+
+    def read(self, body: bytes, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
+        """The answer to one call, and what it tells of the model. Raises UnsupportedParameterError where it
+        holds too few draws, else as `parse_response`."""
+        reply = parse_response(body, request)
         if len(reply.completions) < len(samples):
             # Servers that do not know `n` ignore it.
             words = f"{self.spec}: asked for {len(samples)} draws, got {len(reply.completions)}"
             raise UnsupportedParameterError("n", words)
-        if payload.get("logprobs"):
+        if request.label_words and not self.capabilities.lacks("logprobs"):
             self._learn_logprobs(reply)
         if len(reply.completions) > len(samples):
             return replace(reply, completions=reply.completions[: len(samples)])
         return reply
 
+    async def _draw(self, request: CompletionRequest, samples: tuple[int, ...]) -> Reply:
+        # Other servers' caches need no key, and hold a beginning as soon as it is being read.
+        marks = self._prefixes.worth(request, len(samples)) if self._official else ()
+        payload = self.payload(request, samples, prefix_key(request, marks[-1]).hex()[:32] if marks else None)
+        async with self._prefixes.turn(request, marks):
+            return self.read(await self._send(payload), request, samples)
+
     async def _send(self, payload: dict[str, object]) -> bytes:
         try:
-            return await self._endpoint.post("/chat/completions", payload)
+            return await self.endpoint.post("/chat/completions", payload)
         except RequestRefusedError as error:
             if "max_tokens" not in payload or "max_completion_tokens" not in str(error):
                 raise
         self._limit = "max_completion_tokens"
         payload[self._limit] = payload.pop("max_tokens")
-        return await self._endpoint.post("/chat/completions", payload)
+        return await self.endpoint.post("/chat/completions", payload)
 
     def _learn_logprobs(self, reply: Reply) -> None:
         if any(completion.label_logprobs is not None for completion in reply.completions):

@@ -367,6 +367,10 @@ async def test_a_refused_parameter_reaches_the_engine(fake: FakeServer, model: O
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "Mon, 01 Jan 2001 00:00:00 GMT"}, 0.0),
+        # By the server's clock, whatever ours says.
+        ({"retry-after": "Mon, 01 Jan 2001 00:00:09 GMT", "date": "Mon, 01 Jan 2001 00:00:00 GMT"}, 9.0),
+        ({"retry-after": "Fri, 01 Jan 2100 00:00:09 GMT", "date": "Fri, 01 Jan 2100 00:00:00 GMT"}, 9.0),
+        ({"retry-after": "Mon, 01 Jan 2001 00:00:09 GMT", "date": "today"}, None),
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
@@ -393,7 +397,7 @@ async def test_no_server_at_all_and_one_that_went_away(fake: FakeServer, model: 
     gone = OpenAIModel("tiny", "openai/tiny", url)
     with pytest.raises(ModelUnavailableError, match=url):
         await gone.complete(CompletionRequest(CHAT))
-    gone._endpoint.answered = True
+    gone.endpoint.answered = True
     with pytest.raises(ServerAwayError):
         await gone.complete(CompletionRequest(CHAT))
     await gone.aclose()
@@ -507,5 +511,5 @@ async def test_openai_itself_gets_its_own_names(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     model = OpenAIModel("gpt", "openai/gpt")
     assert (model._official, model._limit, model.identity) == (True, "max_completion_tokens", "openai/gpt")
-    assert KEY not in repr(model) + repr(model._endpoint) + repr(model.__dict__)
+    assert KEY not in repr(model) + repr(model.endpoint) + repr(model.__dict__)
     await model.aclose()
