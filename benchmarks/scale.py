@@ -366,7 +366,7 @@ def main() -> None:
     print(
         f"client: {client.line_ms:.2f} + {client.call_ms:.2f} ms of CPU a judgment, {client.a_second:,.0f} a "
         f"second and process; driver: {client.publish_ms:.2f} ms and {client.ledger_us:.0f} µs, "
-        f"{client.driver_a_second:,.0f} a second"
+        f"{client.driver_a_second:,.0f} a second; a GPU: {GPU.slots / GPU.mean:.0f} a second"
     )
     print()
     print_plans(given.judgments, client, given.judge)
