@@ -36,12 +36,12 @@ class Client:
     """What prefgen itself costs. Per judgment, with its share of sampling, pairing and tables."""
 
     line_ms: float = 1.5  # CPU; `--measure` prints it.
-    call_ms: float = 0.38  # CPU, ledger included: benchmarks/engine.py --jobs judge --clients prefgen
+    call_ms: float = 0.33  # CPU, ledger included: benchmarks/engine.py --jobs judge --clients prefgen
     publish_ms: float = 0.4  # CPU, of line_ms, in one process (the driver) whatever the workers: `--measure`
     ledger_us: float = 47.0  # CPU of a row; the driver writes every answer: benchmarks/ledger.py
-    ledger_bytes: float = 849.0  # benchmarks/ledger.py
+    ledger_bytes: float = 859.0  # benchmarks/ledger.py
     table_bytes: float = 600.0  # parquet, for texts of about 900 characters
-    memory_mb: float = 275.0  # benchmarks/memory.py
+    memory_mb: float = 269.0  # benchmarks/memory.py --prompts 8000 32000
     memory_a_prompt: float = 60.0  # bytes, while near-duplicates are grouped: prefgen/splits.py
 
     @property

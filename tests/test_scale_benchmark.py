@@ -146,7 +146,7 @@ def test_what_is_slowest_is_named(scale: ModuleType, monkeypatch: pytest.MonkeyP
     slow = replace(client, line_ms=100.0)
     assert scale.plan_api(100_000, client, job, PRICE).bottleneck == "requests a minute"
     assert scale.plan_api(100_000, slow, job, PRICE).bottleneck == "client CPU"
-    assert scale.plan_api(100_000, slow, job, PRICE).hours == pytest.approx(100_000 * 0.10038 / 3600, rel=0.1)
+    assert scale.plan_api(100_000, slow, job, PRICE).hours == pytest.approx(100_000 * 0.10033 / 3600, rel=0.1)
     monkeypatch.setattr(scale, "API", replace(scale.API, a_minute=None, slots=8))
     assert scale.plan_api(100_000, client, job, PRICE).bottleneck == "calls in flight"
     assert scale.plan_gpus(100_000, client).bottleneck == "GPUs"
