@@ -17,6 +17,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from prefgen.completion import CompletionRequest, Reply
@@ -70,7 +71,8 @@ class Budget:
                 self.sent -= 1
                 self.settle(most, 0.0)
             else:
-                self._waiting.remove((most, turn))
+                with suppress(ValueError):  # Whoever goes through the line may have met it cancelled.
+                    self._waiting.remove((most, turn))
                 self._admit()
             raise
 

@@ -27,6 +27,17 @@ def test_the_completions_of_a_call_are_summed() -> None:
     assert price.of([Completion("nobody counted")]) == 0.0
 
 
+def test_a_batch_costs_its_share_of_what_is_listed() -> None:
+    price, one = Price(2.0, 10.0, 0.5, batch=0.5), Completion("x", input_tokens=1000, output_tokens=100)
+    batched = Completion("x", input_tokens=1000, output_tokens=100, batched=True)
+    assert price.of([one, batched]) == pytest.approx((3000 + 1500) / 1e6)
+    assert price.saved([one, batched]) == pytest.approx(1500 / 1e6)
+    assert price.batched == Price(1.0, 5.0, 0.25)
+    assert price.batched.of([batched]) == pytest.approx(1500 / 1e6)
+    told = parse_prices(["openai/mine=1,2", "openai/mine@http://127.0.0.1:8000/v1=1,2", "vllm/mine=1,2"])
+    assert [found.batch for found in told.values()] == [0.5, 1.0, 1.0]
+
+
 def test_every_row_has_a_date_that_is_past_and_a_page() -> None:
     table = price_table()
     assert len(table) > 20
