@@ -70,7 +70,7 @@ def test_another_server_has_other_prices(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_users_word_stands_over_the_table() -> None:
     given = parse_prices(["openai/gpt-4o=1,2", "openai/x@http://h:1/v1=1,0.25,2", "vllm/m=0.1,0.1"])
-    assert find_price("openai/gpt-4o", given) == Price(1.0, 2.0, source="--price")
+    assert find_price("openai/gpt-4o", given) == Price(1.0, 2.0, batch=0.5, source="--price")
     assert find_price("openai/x@http://h:1/v1", given) == Price(1.0, 2.0, 0.25)
     assert find_price("vllm/m", given) == Price(0.1, 0.1)
     assert find_price("vllm/other", given) is FREE
