@@ -65,8 +65,8 @@ async def measure(model: TransformersModel, name: str, batcher: Batcher[Any, Any
     cpu = time.process_time() - cpu
     await batcher.aclose()
     print(
-        f"{name}: {counted.batches} batches, {1 - counted.tokens / counted.padded:.0%} of the prompts' tokens "
-        f"are padding, {(counted.tokens + written) / cpu:.0f} tokens a second"
+        f"{name}: {counted.batches} batches, padding is {1 - counted.tokens / counted.padded:.0%} of the "
+        f"prompts' tokens, {(counted.tokens + written) / cpu:.0f} tokens a second"
     )
 
 

@@ -97,6 +97,13 @@ class Site:
             return {key.hex() for (key,) in connection.execute("SELECT key FROM answers")}
         return set()
 
+    def paid(self, name: str) -> tuple[int, ...]:
+        """Requests and tokens that the ledger says were paid."""
+        with closing(sqlite3.connect(self.folder / f"{name}.sqlite")) as connection:
+            sums = "sum(requests), sum(input_tokens), sum(output_tokens)"
+            found: tuple[int, ...] = connection.execute(f"SELECT {sums} FROM spending").fetchone()
+            return found
+
     def tables(self, name: str) -> dict[str, list[dict[str, Any]]]:
         paths = {table: self.folder / name / f"{table}.parquet" for table in TABLES}
         return {
@@ -192,6 +199,8 @@ def kill_often(site: Site, kills: int, seed: int, length: float) -> Told:
             told.faults.append(f"{name}: its files differ: {site.files(name) ^ files}")
         if site.stored(name) != site.stored("whole"):
             told.faults.append(f"{name}: its ledger differs")
+        if site.paid(name) != site.paid("whole"):
+            told.faults.append(f"{name}: paid {site.paid(name)}, left alone {site.paid('whole')}")
     return told
 
 
@@ -239,7 +248,10 @@ def main() -> None:
         f"was killed; in flight at one kill at most: {told.most_in_flight}, at concurrency {CONCURRENCY} for "
         f"each of two models, {SAMPLES} samples a call of the policy"
     )
-    print("\n".join(told.faults) or "every run ended with the tables, files and ledger of one left alone")
+    print(
+        "\n".join(told.faults)
+        or "every run ended with the tables, files, ledger and spending of one left alone"
+    )
     sys.exit(bool(told.faults))
 
 

@@ -27,6 +27,7 @@ MIN_COVERAGE = 0.5
 _SURE = 0.99
 _FLOOR = 1e-6
 _SLACK = 0.01
+_STARTS = 1000  # Of objects that are tried: a reply of nothing but braces would take minutes.
 _WORD = re.compile(r"\W*(\w+)[^\w\n]*(?:\n|$)")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
@@ -206,9 +207,11 @@ def stopped(completion: Completion) -> Unreadable | None:
 def _last_object(text: str) -> dict[str, Json] | None:
     """The last JSON object that starts somewhere in `text` and ends with it, code fences aside."""
     text = text.strip().removesuffix("```").rstrip()
-    for start in range(len(text) - 1, -1, -1):
-        if text[start] != "{":
-            continue
+    start = len(text)
+    for _ in range(_STARTS):
+        start = text.rfind("{", 0, start)
+        if start < 0:
+            break
         try:
             value = json.loads(text[start:])
         except (ValueError, RecursionError):

@@ -16,8 +16,8 @@ from judges.intervals import clopper_pearson
 
 ProbeKind = Literal["markdown", "padding", "truncation"]
 FEWEST_SENTENCES = 3
-_MARKS = re.compile(r"^\s*(?:#{1,6}\s+|[-*+•]\s+|\d{1,3}[.)]\s+|>\s?)", re.MULTILINE)
-_BOLD = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", re.DOTALL)
+_MARKS = re.compile(r"^[^\S\n]*(?:#{1,6}\s+|[-*+•]\s+|\d{1,3}[.)]\s+|>\s?)", re.MULTILINE)
+_BOLD = re.compile(r"(\*\*|__)(?=\S)((?:(?!\1).)+?)(?<=\S)\1", re.DOTALL)
 _END = re.compile(r"(?<=[.!?。！？])\s+|\n+|(?<=[。！？])")
 _BOLD_WORDS = 3
 
@@ -33,7 +33,7 @@ class Variant:
 
 def variants(text: str) -> list[Variant]:
     """All variants of a response; none of one with fewer than three sentences, or with code or a table."""
-    if "```" in text or re.search(r"^\s*\|", text, re.MULTILINE):
+    if "```" in text or re.search(r"^[^\S\n]*\|", text, re.MULTILINE):
         return []
     lines = sentences(text)
     if len(lines) < FEWEST_SENTENCES:

@@ -255,6 +255,7 @@ def finish(
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
     }
+    warn_of_changed_policies(config, roles)
     warn_about(config, publisher, roles.console)
     return finish_run(publisher, config.test_share, manifest)
 
@@ -269,6 +270,17 @@ def _price(price: Price | None) -> dict[str, Any] | None:
 
 def _found_at(overlap: Overlap) -> dict[str, Any]:
     return {"file": overlap.item.file, "line": overlap.item.line, "share": overlap.share}
+
+
+def warn_of_changed_policies(config: GenerateConfig, roles: Roles) -> None:
+    """A judge that changes pauses the run (`pipelines.drift`); two models' candidates are candidates."""
+    for spec in config.policy:
+        names = roles.served_names(spec)
+        if len(names) > 1:
+            roles.console.warn(
+                f"{spec} answered as {' and as '.join(names)}: another model took its place in this run, "
+                "and the candidates are of both; a name with a date does not change"
+            )
 
 
 def warn_about(config: GenerateConfig, publisher: Publisher, console: Console) -> None:

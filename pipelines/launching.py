@@ -18,11 +18,12 @@ import click
 from prefgen.assets import asset
 from prefgen.errors import UsageError
 from trainers import processes
-from trainers.config import StageConfig
 from trainers.quiet import require_packages
 
 if TYPE_CHECKING:
     from accelerate.commands.config.config_args import ClusterConfig
+
+    from trainers.config import StageConfig
 
 SHIPPED = ("ddp", "ddp_two_machines", "fsdp2", "deepspeed_zero2", "deepspeed_zero3", "cpu_two_processes")
 KINDS = ("MULTI_GPU", "FSDP", "DEEPSPEED")

@@ -284,12 +284,17 @@ class Roles:
         model = opened.model
         entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
         if isinstance(model, RecordedModel):
-            entry["served"] = ", ".join(sorted(model.served)) or model.identity
+            entry["served"] = ", ".join(self.served_names(text)) or model.identity
             entry["identity"] = model.identity
             entry["capabilities_missing"] = model.capabilities.missing
             if (rate := getattr(opened.adapter, "prefix_cache_hit_rate", None)) is not None:
                 entry["prefix_cache_hit_rate"] = round(rate, 4)
         return entry
+
+    def served_names(self, text: str) -> list[str]:
+        """The names a model has answered under, in this run and in the ledger's answers to it."""
+        model = self._open[ModelSpec.parse(text).text].model
+        return sorted(model.served) if isinstance(model, RecordedModel) else []
 
     @property
     def identities(self) -> list[str]:

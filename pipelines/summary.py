@@ -27,10 +27,21 @@ def run_summary(out: Path, manifest: dict[str, Any]) -> str:
             *later,
             *_spared(counts["spared"]),
             f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger; {_cost(usage)}",
+            *_cached(usage),
             f"written to {out}: dpo/ kto/ candidates, judgments and scores, report.html, README.md; "
             f"{counts['unsure']} pairs for people to decide in undecided.parquet",
         ]
     )
+
+
+def cached_share(usage: Mapping[str, Any]) -> float:
+    """Of the input tokens paid for, those that a provider's prompt cache had."""
+    return float(usage.get("cached_tokens", 0) / max(1, usage["input_tokens"]))
+
+
+def _cached(usage: Mapping[str, Any]) -> list[str]:
+    share = cached_share(usage)
+    return [f"{share:.0%} of the tokens read came from a prompt cache"] if share else []
 
 
 def _cost(usage: Mapping[str, Any]) -> str:

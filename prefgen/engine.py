@@ -122,11 +122,15 @@ class Engine:
                 if now - told_to_wait_since > self.limits.patience:
                     raise _out_of_patience(error) from error
                 wait = error.retry_after
-                self.gate.slow_down(min(60.0, self.limits.first_wait * 2**refusals) if wait is None else wait)
+                if wait is None:
+                    wait = min(60.0, self.limits.first_wait * 2**refusals)
+                alone = not self.gate.slow_down(wait)
                 refusals += 1
                 self.rate_limited += 1
             finally:
                 self.gate.leave()
+            if alone:
+                await asyncio.sleep(wait)
 
     async def _in_time(self, send: Callable[[], Awaitable[T]]) -> T:
         began = time.monotonic()

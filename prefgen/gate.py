@@ -12,6 +12,9 @@ from statistics import median
 _LEAST_WINDOW = 32
 _TIMEOUTS = 0.1
 """Share of calls without an answer in time from which on the limit is halved."""
+_REFUSALS = 0.12
+"""Share of calls refused, of about as many as the limit lets through at once, from which on the provider is
+taken at its word."""
 _SLOWER, _FEWER, _HELD = 2.0, 0.75, 0.9
 """Calls this many times slower than at their fastest: this share of them at once is tried, and stays where it
 keeps this share of the throughput."""
@@ -28,9 +31,10 @@ class _Trial:
 class Gate:
     """Lets at most `limit` calls through, first come first served.
 
-    A refusal (429, overload) halves the limit, and so does a window of calls of which many got no answer in
-    time; every `limit` successes raise it by one (AIMD). Where calls have become twice as slow, fewer at once
-    are tried, and kept where the throughput holds: calls that only queue in the server meet its deadline.
+    A refusal (429, overload) halves the limit where refusals are not rare, and so does a window of calls of
+    which many got no answer in time; every `limit` successes raise it by one (AIMD). Where calls have become
+    twice as slow, fewer at once are tried, and kept where the throughput holds: calls that only queue in the
+    server meet its deadline.
     """
 
     def __init__(self, most: int) -> None:
@@ -39,6 +43,7 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed_until = 0.0
         self._reopening: asyncio.TimerHandle | None = None
+        self._refused = 0.0
         self._fastest = math.inf
         self._slow = False
         self._trial: _Trial | None = None
@@ -62,6 +67,7 @@ class Gate:
         self._admit()
 
     def succeeded(self, seconds: float) -> None:
+        self._remember(refused=False)
         self.limit = min(self.most, self.limit + 1 / self.limit)
         self._seconds.append(seconds)
         self._see()
@@ -70,8 +76,12 @@ class Gate:
         self._timeouts += 1
         self._see()
 
-    def slow_down(self, seconds: float) -> None:
-        """Nobody enters for `seconds`. Of several refusals at once only the first halves the limit."""
+    def slow_down(self, seconds: float) -> bool:
+        """After a refusal: nobody enters for `seconds`. Of several refusals at once only the first halves the
+        limit. False where refusals are rare: then it is only the refused call that should wait."""
+        self._remember(refused=True)
+        if self._refused < _REFUSALS:
+            return False
         now = time.monotonic()
         if now >= self._closed_until:
             self._shrink(0.5)
@@ -80,6 +90,10 @@ class Gate:
             self._reopening.cancel()
         delay = self._closed_until - now
         self._reopening = asyncio.get_running_loop().call_later(delay + 0.001, self._admit)
+        return True
+
+    def _remember(self, *, refused: bool) -> None:
+        self._refused += (refused - self._refused) / max(8.0, self.limit)
 
     def _admit(self) -> None:
         if time.monotonic() < self._closed_until:

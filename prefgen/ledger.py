@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from prefgen.claims import Claims
 from prefgen.errors import UsageError
 from prefgen.ledger_values import Packer
 from prefgen.ledger_writer import Change, Paid, Writer
@@ -76,6 +77,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._packer = Packer()
+        self.claims = Claims(path.with_name(path.name + "-asking"))
         self._reader = self._connect()
         self._writer = Writer(self._connect(), self._failed)
 
@@ -87,6 +89,7 @@ class Ledger:
     ) -> None:
         self._writer.close()
         self._reader.close()
+        self.claims.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, Json]]:
         """The values known, by key; keys that are not known are absent."""

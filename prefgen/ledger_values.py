@@ -16,8 +16,8 @@ from prefgen.messages import Json
 
 _LEVEL = 1  # Of values of about 1 KB, higher levels take twice as long to save a twentieth.
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_MOST = 1 << 30
-"""Bytes of one value at most: a broken row must not ask for all the memory there is."""
+_MOST = 256 << 20
+"""Bytes of one value at most, as of an answer: a broken row must not ask for all the memory there is."""
 
 
 class Packer(threading.local):
@@ -33,16 +33,27 @@ class Packer(threading.local):
     def unpack(self, data: bytes) -> dict[str, Json]:
         """Reads what version 1 wrote (zlib) too. Raises ValueError where `data` is not whole."""
         try:
-            if data.startswith(_ZSTD):
-                text = self._decompressor.decompress(data, max_output_size=_MOST)
-            else:
-                text = zlib.decompress(data)
+            text = self._unzip(data) if data.startswith(_ZSTD) else _inflate(data)
         except (zstandard.ZstdError, zlib.error) as error:
             raise ValueError(str(error)) from error
         value = _load(text)
         if not isinstance(value, dict):
             raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
         return value
+
+    def _unzip(self, data: bytes) -> bytes:
+        # The limit is for frames that do not tell their size; one that does is believed.
+        if zstandard.frame_content_size(data) > _MOST:
+            raise ValueError(f"more than {_MOST} bytes")
+        return self._decompressor.decompress(data, max_output_size=_MOST)
+
+
+def _inflate(data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    text = stream.decompress(data, _MOST)
+    if not stream.eof:
+        raise ValueError(f"cut short, or more than {_MOST} bytes")
+    return text
 
 
 def _dump(value: dict[str, Json]) -> bytes:
@@ -67,4 +78,8 @@ def _load(text: bytes) -> Json:
     try:
         return cast(Json, orjson.loads(text))
     except orjson.JSONDecodeError:
+        pass
+    try:
         return cast(Json, json.loads(text))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

@@ -44,11 +44,14 @@ class Price:
         """Of a million input tokens, whatever the cache does."""
         return max(self.input, self.cached_input or 0.0, self.cache_write or 0.0)
 
-    def cost(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
-        """US dollars; `cached_tokens` are part of `input_tokens`."""
+    def cost(
+        self, input_tokens: int, output_tokens: int, cached_tokens: int = 0, written_tokens: int = 0
+    ) -> float:
+        """US dollars; `cached_tokens`, and `written_tokens` to the cache, are part of `input_tokens`."""
         cached = self.input if self.cached_input is None else self.cached_input
-        fresh = input_tokens - cached_tokens
-        return (fresh * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
+        write = self.input if self.cache_write is None else self.cache_write
+        fresh = (input_tokens - cached_tokens - written_tokens) * self.input
+        return (fresh + cached_tokens * cached + written_tokens * write + output_tokens * self.output) / 1e6
 
     def of(self, completions: Iterable[Completion]) -> float:
         """US dollars for the tokens of completions that came from one call or several."""
@@ -72,7 +75,12 @@ class Price:
         )
 
     def _listed(self, item: Completion) -> float:
-        return self.cost(item.input_tokens or 0, item.output_tokens or 0, item.cached_tokens or 0)
+        return self.cost(
+            item.input_tokens or 0,
+            item.output_tokens or 0,
+            item.cached_tokens or 0,
+            item.cache_write_tokens or 0,
+        )
 
 
 FREE = Price(0.0, 0.0, source="runs here")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -32,9 +32,10 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class Usage:
     """What one model was asked in this process, in one role. Tokens are those paid for, `cached_tokens` those
-    of the input that the provider had cached; cost is in US dollars, None where the price is not known.
-    `cached_requests` were answered wholly by the ledger. `run`: under whose id the ledger books it.
-    `batched`: whether the model is asked through batches, `saved_usd`: by which they were cheaper."""
+    of the input that the provider had cached and `written_tokens` those it cached for the next call; cost is
+    in US dollars, None where the price is not known. `cached_requests` were answered wholly by the ledger.
+    `run`: under whose id the ledger books it. `batched`: whether the model is asked through batches,
+    `saved_usd`: by which they were cheaper."""
 
     price: Price | None = None
     role: str = ""
@@ -44,6 +45,7 @@ class Usage:
     cached_requests: int = 0
     input_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = 0
     output_tokens: int = 0
     saved_usd: float = 0.0
 
@@ -51,8 +53,8 @@ class Usage:
     def cost_usd(self) -> float | None:
         if self.price is None:
             return None
-        listed = self.price.cost(self.input_tokens, self.output_tokens, self.cached_tokens)
-        return listed - self.saved_usd
+        tokens = self.input_tokens, self.output_tokens, self.cached_tokens, self.written_tokens
+        return self.price.cost(*tokens) - self.saved_usd
 
     def cost_of(self, completions: Iterable[Completion]) -> float | None:
         """US dollars for completions at this model's price."""
@@ -66,7 +68,7 @@ class Usage:
     def clear(self) -> None:
         """Counts anew; the price stays."""
         self.requests = self.cached_requests = 0
-        self.input_tokens = self.cached_tokens = self.output_tokens = 0
+        self.input_tokens = self.cached_tokens = self.written_tokens = self.output_tokens = 0
         self.saved_usd = 0.0
 
     def add(self, model: str, completions: Sequence[Completion]) -> Paid | None:
@@ -83,6 +85,7 @@ class Usage:
         self.requests += 1
         self.input_tokens += paid.input_tokens
         self.cached_tokens += paid.cached_tokens
+        self.written_tokens += sum(completion.cache_write_tokens or 0 for completion in completions)
         self.output_tokens += paid.output_tokens
         if self.price is not None:
             self.saved_usd += self.price.saved(completions)
@@ -171,15 +174,13 @@ class RecordedModel:
 
     async def _complete(self, request: CompletionRequest, keys: dict[int, bytes]) -> Reply:
         known = self._ledger.get(list(keys.values()))
-        missing = tuple(sample for sample, key in keys.items() if key not in known)
         # A model that gives one answer a call is asked for each by itself, so that each is kept.
         apart = self.capabilities.lacks("n")
-        if missing:
-            groups = [(sample,) for sample in missing] if apart else [missing]
-            paid = [self._finishing.shield(self._pay(_only(request, group), keys)) for group in groups]
-            # Most calls are one group, and gather costs.
-            for fresh in [await paid[0]] if len(paid) == 1 else await asyncio.gather(*paid):
-                known |= fresh
+        if len(known) < len(keys):
+            async with self._ledger.claims.hold(keys[request.samples[0]]) as waited:
+                if waited:
+                    known = self._ledger.get(list(keys.values()))
+                known |= await self._ask(request, keys, known, apart)
         else:
             self.usage.cached_requests += 1
         completions, served = zip(*(_from_json(known[key]) for key in keys.values()), strict=True)
@@ -188,6 +189,23 @@ class RecordedModel:
         if count is not None:
             count(self.usage, len(keys) if apart else 1, completions)
         return Reply(completions, served[0])
+
+    async def _ask(
+        self,
+        request: CompletionRequest,
+        keys: dict[int, bytes],
+        known: Mapping[bytes, dict[str, Json]],
+        apart: bool,
+    ) -> dict[bytes, dict[str, Json]]:
+        missing = tuple(sample for sample, key in keys.items() if key not in known)
+        if not missing:
+            self.usage.cached_requests += 1
+            return {}
+        groups = [(sample,) for sample in missing] if apart else [missing]
+        paid = [self._finishing.shield(self._pay(_only(request, group), keys)) for group in groups]
+        if len(paid) == 1:  # As most calls, and gather costs.
+            return await paid[0]
+        return {key: value for fresh in await asyncio.gather(*paid) for key, value in fresh.items()}
 
     async def _pay(self, request: CompletionRequest, keys: dict[int, bytes]) -> dict[bytes, dict[str, Json]]:
         reply = await self._model.complete(self._named(request))

@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 
 _HEADER = re.compile(r"^ {0,3}#{1,6}\s+\S", re.MULTILINE)
-_LIST_ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+\S", re.MULTILINE)
+_LIST_ITEM = re.compile(r"^[^\S\n]*(?:[-*+•]|\d{1,3}[.)])\s+\S", re.MULTILINE)
 _BOLD = re.compile(r"(\*\*|__)(?=\S)(?:(?!\1).)+?(?<=\S)\1", re.DOTALL)
 _CODE = re.compile(r"^ {0,3}```", re.MULTILINE)
 

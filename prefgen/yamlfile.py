@@ -11,14 +11,20 @@ from pydantic import BaseModel, ValidationError
 
 from prefgen.errors import InputError
 
+_DEEPEST, _LARGEST = 50, 100_000
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping a YAML file holds. Raises InputError with file and line."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _check_size(path, yaml.compose(text, Loader=yaml.SafeLoader))
+        values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise InputError(path, f"broken YAML ({error.problem})", line=line, expected="valid YAML") from error
+    except RecursionError as error:
+        raise InputError(path, "nested too deeply", expected="a configuration") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(path, f"cannot be read ({error})") from error
     if not isinstance(values, dict):
@@ -30,6 +36,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
             expected="lines of the form NAME: VALUE",
         )
     return values
+
+
+def _check_size(path: Path, top: yaml.Node | None) -> None:
+    """Raises InputError where aliases (`*name`) make much of little: ten lines can stand for billions."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, above: int = 0) -> int:
+        if above > _DEEPEST:
+            raise InputError(path, "nested too deeply", expected=f"at most {_DEEPEST} levels")
+        if id(node) not in sizes:
+            inner = node.value if isinstance(node.value, list) else []
+            parts = (part for item in inner for part in (item if isinstance(item, tuple) else (item,)))
+            sizes[id(node)] = 1 + sum(size(part, above + 1) for part in parts)
+        return sizes[id(node)]
+
+    if top is not None and size(top) > _LARGEST:
+        raise InputError(path, f"more than {_LARGEST:,} values", fix="use fewer aliases (*name)")
 
 
 def validation_message(

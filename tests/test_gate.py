@@ -24,6 +24,19 @@ async def test_many_refusals_at_once_halve_once_and_successes_grow_it_back() -> 
     assert gate.limit == 16
 
 
+async def test_rare_refusals_close_nothing_and_many_do() -> None:
+    gate = Gate(64)
+    for number in range(2000):
+        if number % 20 == 10:  # One in twenty is refused, as by a server that refuses at random.
+            gate.slow_down(0.0)
+        else:
+            gate.succeeded(0.1)
+    assert gate.limit > 50
+    assert not gate.slow_down(60)
+    assert [gate.slow_down(60) for _ in range(12)][-1]
+    assert gate.limit < 40
+
+
 async def test_a_newcomer_does_not_overtake_those_who_wait() -> None:
     gate, order = Gate(1), list[int]()
 

@@ -38,6 +38,13 @@ def test_a_batch_costs_its_share_of_what_is_listed() -> None:
     assert [found.batch for found in told.values()] == [0.5, 1.0, 1.0]
 
 
+def test_what_is_written_to_the_cache_has_a_price_of_its_own() -> None:
+    told = Completion("x", input_tokens=1000, output_tokens=0, cached_tokens=200, cache_write_tokens=700)
+    # 100 × $4 + 200 × $0.4 + 700 × $5, a million each.
+    assert Price(4.0, 0.0, cached_input=0.4, cache_write=5.0).of([told]) == pytest.approx(3980e-6)
+    assert Price(4.0, 0.0).of([told]) == pytest.approx(4000e-6)
+
+
 def test_every_row_has_a_date_that_is_past_and_a_page() -> None:
     table = price_table()
     assert len(table) > 20

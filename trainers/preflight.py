@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PROBES = 3
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +119,17 @@ def lost_roles(row: Row, tokenizer: PreTrainedTokenizerBase) -> set[Role]:
     for completion in (row.completions or ((),)) if row.conversational else ():
         turns = (*row.prompt, *completion)
         shown = tokenizer.apply_chat_template(as_dicts(turns), tokenize=False)
-        said = ((turn.role, _THOUGHT.sub("", turn.content).strip()) for turn in turns)
+        said = ((turn.role, _without_thoughts(turn.content).strip()) for turn in turns)
         lost |= {role for role, text in said if text not in shown}
     return lost
+
+
+def _without_thoughts(text: str) -> str:
+    spoken, after = [], 0
+    while 0 <= (start := text.find("<think>", after)) < (end := text.find("</think>", start)):
+        spoken.append(text[after:start])
+        after = end + len("</think>")
+    return "".join(spoken) + text[after:]
 
 
 def _last_text(text: Text) -> str:

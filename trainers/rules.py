@@ -18,7 +18,8 @@ Rule: TypeAlias = Callable[[str, Mapping[str, Json]], float]
 """A completion and its prompt's other columns to a number from 0 to 1."""
 
 _BOXED = re.compile(r"\\boxed\s*\{")
-_MARKED = re.compile(r"(?:\banswer\s*(?:is)?\s*:|####)[ \t*]*(\S[^\n]*)", re.IGNORECASE)
+_BRACE = re.compile(r"[{}]")
+_MARKED = re.compile(r"(?:\banswer\s*(?:is\s*)?:|####)[ \t*]*(\S[^\n]*)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
@@ -95,15 +96,14 @@ def final_answer(text: str) -> str:
 
 def _boxed(text: str) -> str | None:
     """Inside the braces that match, since answers hold braces of their own."""
-    found = None
-    for start in (match.end() for match in _BOXED.finditer(text)):
-        depth = 1
-        for end in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                found = text[start:end]
-                break
-    return found
+    starts, opened = {match.end() for match in _BOXED.finditer(text)}, []
+    last: tuple[int, int] | None = None
+    for brace in _BRACE.finditer(text):
+        if brace[0] == "{":
+            opened.append(brace.end())
+        elif opened and (start := opened.pop()) in starts:
+            last = max(last or (start, brace.start()), (start, brace.start()))
+    return text[last[0] : last[1]] if last else None
 
 
 def same_answer(one: str, other: str) -> bool:

@@ -10,7 +10,7 @@ from pipelines.markup import beside, facts, many, number, percent, signed, table
 from pipelines.page import page, section
 from pipelines.report.figures import clarity, examples, lengths, position, scores
 from pipelines.report.findings import Findings, Planted, find
-from pipelines.summary import rule_in_words
+from pipelines.summary import cached_share, rule_in_words
 from prefgen.planted import MUST_HOLD
 from prefgen.run import RunDirectory
 
@@ -201,8 +201,14 @@ def _models(models: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
                     "asked for": text(entry["spec"]),
                     "answered as": text(entry["served"]),
                     "found missing": text(missing) or "nothing",
+                    **_prefixes(entry),
                 },
             )
+
+
+def _prefixes(entry: Mapping[str, Any]) -> dict[str, str]:
+    rate = entry.get("prefix_cache_hit_rate")
+    return {} if rate is None else {"prompt tokens found in its prefix cache": percent(rate)}
 
 
 def _usage(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -213,6 +219,7 @@ def _usage(manifest: Mapping[str, Any]) -> dict[str, str]:
         "calls tried again": number(usage["retries"]),
         "told to slow down, times": number(usage["rate_limited"]),
         "tokens read": number(usage["input_tokens"]),
+        "of these from a prompt cache": percent(cached_share(usage)),
         "tokens written": number(usage["output_tokens"]),
         "cost": _money(usage["cost_usd"]),
     }

@@ -22,7 +22,7 @@ def answer_text(text: str, choices: tuple[str, ...]) -> str:
     """Without thinking, and a choice without the JSON of `choice_schema` around it."""
     answer = cut_thinking(text)
     if choices and answer not in choices:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             return str(json.loads(answer)["answer"])
     return answer
 

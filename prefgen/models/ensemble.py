@@ -32,11 +32,11 @@ EnsembleMode = Literal["mean", "worst", "uncertainty"]
 
 
 class Member(BaseModel):
-    """`path`: of its model, relative to the file; `mean` and `std`: of its rewards for `n` responses."""
+    """`path`: of its model, below the file's folder; `mean` and `std`: of its rewards for `n` responses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    path: str
+    path: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")
     seed: int
     mean: float
     std: float = Field(gt=0)

@@ -207,6 +207,11 @@ class Endpoint:
         words = self._scrub(str(error))
         if not error.connecting:
             return TransientError(f"{self.spec}: the connection failed: {words}")
+        if "CERTIFICATE_VERIFY_FAILED" in words:
+            return ModelUnavailableError(
+                f"{self.spec}: the certificate of {self.url} is not trusted ({words}); for a server "
+                "of your own put its certificate or its authority's in a PEM file, named in SSL_CERT_FILE"
+            )
         if self.answered:
             return ServerAwayError(f"{self.spec}: the server at {self.url} is gone ({words})")
         return ModelUnavailableError(
@@ -273,7 +278,7 @@ def read_failure(text: str) -> Failure:
     """Reads `{"error": {…}}` (OpenAI, Anthropic, vLLM), `{"detail": …}` (FastAPI), or any text."""
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = text
     error = data.get("error") or data if isinstance(data, dict) else data
     if not isinstance(error, dict):
@@ -320,7 +325,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = float(headers[name]) * unit
             return max(0.0, seconds) if math.isfinite(seconds) else None
     with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+        until = parsedate_to_datetime(headers["retry-after"]).timestamp()
+        # By the server's own clock where it tells the time: ours may be wrong.
+        sent = headers.get("date")
+        now = time.time() if sent is None else parsedate_to_datetime(sent).timestamp()
+        return max(0.0, until - now)
     return None
 
 

@@ -25,7 +25,7 @@ from prefgen.errors import UsageError
 from prefgen.messages import Json
 
 Answer: TypeAlias = str | Completion | Exception
-_FENCED = re.compile(r"<(?P<tag>response(?:_[A-Z])?-\w+)>\n(?P<text>.*?)\n</(?P=tag)>", re.DOTALL)
+_OPENED = re.compile(r"<(response(?:_[A-Z])?-\w+)>\n")
 _ANNOUNCED = re.compile(r"tags that end in (\w+)")
 _LEVEL = re.compile(r"^(\d): ", re.MULTILINE)
 _SLOT_BIAS = 0.5
@@ -158,5 +158,12 @@ def _rank(request: CompletionRequest, richness: list[int]) -> Completion:
 def _shown(question: str) -> list[str]:
     """The responses a judge is shown. Tags with another ending than the announced one are their text."""
     announced = _ANNOUNCED.search(question)
-    found = list(_FENCED.finditer(question))
-    return [match["text"] for match in found if announced is None or match["tag"].endswith(announced[1])]
+    found, after = [], 0
+    for opened in _OPENED.finditer(question):
+        if opened.start() < after or (announced and not opened[1].endswith(announced[1])):
+            continue
+        end = question.find(f"\n</{opened[1]}>", opened.end())
+        if end >= 0:
+            found.append(question[opened.end() : end])
+            after = end
+    return found

@@ -46,7 +46,7 @@ _LOG_LINES = 8
 # A seeded request whose prompt is read in two chunks kills vLLM 0.32's worker on the CPU: it turns the
 # generator's offset back, which only a CUDA generator has.
 _ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
-_NAMED_ERROR = re.compile(r"[\w.]*(?:Error|Exception): .+")
+_NAMED_ERROR = re.compile(r"(?<![\w.])[\w.]*(?:Error|Exception): .+")
 _STARTING = threading.Lock()
 # vLLM reads these when it is imported and whenever it likes, so they stay set.
 _QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}

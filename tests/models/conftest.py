@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,7 +29,8 @@ class Canned:
 @dataclass
 class FakeServer:
     """Gives `answers` in order, the last one again and again; `models` at any path ending in /models.
-    `delay`: seconds before each answer; `before`: how many answers had been given when a call came."""
+    `delay`: seconds before each answer; `before`: how many answers had been given when a call came. `reply`:
+    answers a call by itself, after the delay."""
 
     url: str = ""
     answers: list[Canned] = field(default_factory=list)
@@ -40,6 +41,7 @@ class FakeServer:
     delay: float = 0.0
     given: int = 0
     before: list[int] = field(default_factory=list)
+    reply: Callable[[dict[str, Any]], Any] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def says(
@@ -48,8 +50,7 @@ class FakeServer:
         self.answers.append(Canned(body, status, headers or {}, cut))
 
     def next(self) -> Canned:
-        with self.lock:
-            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
@@ -63,13 +64,14 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers["content-length"]))
             with fake.lock:
                 fake.paths.append(self.path)
-                fake.sent.append(json.loads(body))
+                fake.sent.append(sent := json.loads(body))
                 fake.headers.append({name.lower(): value for name, value in self.headers.items()})
                 fake.before.append(fake.given)
             time.sleep(fake.delay)
             with fake.lock:
                 fake.given += 1
-            self._give(fake.next())
+                answer = fake.next() if fake.reply is None else Canned(fake.reply(sent))
+            self._give(answer)
 
         def _give(self, answer: Canned) -> None:
             content = answer.content()

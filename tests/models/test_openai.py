@@ -367,6 +367,10 @@ async def test_a_refused_parameter_reaches_the_engine(fake: FakeServer, model: O
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "Mon, 01 Jan 2001 00:00:00 GMT"}, 0.0),
+        # By the server's clock, whatever ours says.
+        ({"retry-after": "Mon, 01 Jan 2001 00:00:09 GMT", "date": "Mon, 01 Jan 2001 00:00:00 GMT"}, 9.0),
+        ({"retry-after": "Fri, 01 Jan 2100 00:00:09 GMT", "date": "Fri, 01 Jan 2100 00:00:00 GMT"}, 9.0),
+        ({"retry-after": "Mon, 01 Jan 2001 00:00:09 GMT", "date": "today"}, None),
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
@@ -468,6 +472,13 @@ async def test_many_calls_at_once(fake: FakeServer, model: OpenAIModel) -> None:
     async with asyncio.TaskGroup() as group:
         calls = [group.create_task(model.complete(CompletionRequest(CHAT))) for _ in range(200)]
     assert all(call.result().served == "served" for call in calls)
+
+
+async def test_a_redirect_is_told_and_not_followed(fake: FakeServer, model: OpenAIModel) -> None:
+    fake.says("", 307, {"location": "https://elsewhere.invalid/v1"})
+    with pytest.raises(ModelUnavailableError, match=r"redirects to https://elsewhere\.invalid/v1"):
+        await model.complete(CompletionRequest(CHAT))
+    assert len(fake.paths) == 1
 
 
 async def test_a_proxy_is_left_to_the_sdk(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from models.conftest import FakeServer
 
+from judges.asking import Asking
+from judges.constitution import Constitution, Principle
+from judges.pairwise import PairwiseJudge
+from prefgen.budget import Account
+from prefgen.candidate import Candidate
 from prefgen.completion import EVERY_DRAW, Capabilities, CompletionRequest, Shared
+from prefgen.engine import EngineModel, Limits
 from prefgen.errors import TransientError, UnsupportedParameterError
+from prefgen.ledger import Ledger
 from prefgen.messages import Message
 from prefgen.models import openai as openai_adapter
 from prefgen.models.anthropic import AnthropicModel, build_payload
 from prefgen.models.openai import OpenAIModel
 from prefgen.models.prefixes import LEAST_CHARACTERS, Prefixes
+from prefgen.prompt import Prompt
+from prefgen.recorded import RecordedModel
 
 RULES, CHAT = "Be kind. " * 500, "What now? " * 200
 LONG, WHOLE = len(RULES), len(RULES) + len(CHAT)
@@ -161,6 +171,50 @@ async def test_nobody_waits_for_a_writer_that_hangs_longer_than_told(
     await asyncio.gather(writer, return_exceptions=True)
     async with asyncio.timeout(10), prefixes.turn(request, MARKS):
         pass
+
+
+class Cache:
+    """Anthropic's: a beginning that is marked can be read once a call that has it was answered."""
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+        self.read = self.written = self.fresh = 0
+
+    def answer(self, call: dict[str, Any]) -> dict[str, Any]:
+        content = call["messages"][0]["content"]
+        blocks = [{"text": content}] if isinstance(content, str) else content
+        texts = ["".join(block["text"] for block in blocks[: number + 1]) for number in range(len(blocks))]
+        marked = [text for text, block in zip(texts, blocks, strict=True) if "cache_control" in block]
+        read = max((len(text) for text in marked if text in self.kept), default=0)
+        written = max(map(len, marked), default=0) - read
+        self.kept.update(marked)
+        self.read, self.written = self.read + read, self.written + written
+        self.fresh += len(texts[-1]) - read - written
+        told = answer(read // 4, written // 4)
+        return told | {"content": [{"type": "text", "text": "Verdict: A"}]}
+
+
+async def test_a_run_pays_its_rules_once_and_each_request_once(
+    fake: FakeServer, model: AnthropicModel, tmp_path: Path
+) -> None:
+    cache = Cache()
+    fake.reply, fake.delay = cache.answer, 0.01
+    rules = Constitution(id="x", principles=(Principle(id="kind", text=RULES),))
+    prompts = [Prompt(f"p{number}", (Message("user", f"{number} {CHAT}"),)) for number in range(3)]
+    with Ledger(tmp_path / "ledger") as ledger:
+        recorded = RecordedModel(EngineModel(model, Limits(), Account()), ledger)
+        judge = PairwiseJudge(recorded, rules, Asking("votes"))
+        await asyncio.gather(
+            *(
+                judge.judge(prompt, [Candidate(prompt.id, text, "x", 0) for text in "abc"])
+                for prompt in prompts
+            )
+        )
+    assert len(fake.sent) == 18
+    requests = sum(len(prompt.text) for prompt in prompts)
+    assert 0 <= cache.written - len(RULES) - requests < 1500, "the texts around them come on top"
+    assert cache.read > 10 * len(RULES)
+    assert recorded.usage.cached_tokens / recorded.usage.input_tokens > 0.7
 
 
 async def test_openai_is_given_a_key_for_the_beginning_on_its_own_service_only(

@@ -144,6 +144,20 @@ async def test_a_repeated_prompt_is_read_from_the_prefix_cache(model: VLLMModel)
     assert second > 0
 
 
+async def test_the_hit_rate_counts_every_draw_of_a_prompt(model: VLLMModel) -> None:
+    cache = model._engine.cache
+    queries, hits = cache.queries, cache.hits
+    request = CompletionRequest(
+        user("B A " * 150), Sampling(max_tokens=2, temperature=1.0, seed=1), (0, 1, 2)
+    )
+    reply = await model.complete(request)
+    tokens = reply.completions[0].input_tokens or 0
+    assert cache.queries - queries == 3 * tokens
+    assert tokens < cache.hits - hits < 2 * tokens, "two draws find what the first one put there"
+    assert [completion.cached_tokens for completion in reply.completions] == [None] * 3
+    assert model.prefix_cache_hit_rate == cache.hits / cache.queries
+
+
 async def test_a_cancelled_request_is_aborted_in_the_engine(model: VLLMModel) -> None:
     sampling = Sampling(max_tokens=480, temperature=0.7, seed=1)
     task = asyncio.create_task(model.complete(CompletionRequest(QUESTION, sampling, tuple(range(20)))))

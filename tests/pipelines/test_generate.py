@@ -106,6 +106,18 @@ def test_the_manifest_says_what_is_there(finished: Path) -> None:
     assert len(checksum) == 64
 
 
+def test_a_local_models_prefix_cache_is_in_manifest_and_report(
+    tmp_path: Path, prefgen: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptedModel, "prefix_cache_hit_rate", 0.61234, raising=False)
+    out = tmp_path / "run"
+    prompts = some_prompts(tmp_path / "p.jsonl", 4)
+    assert prefgen("generate", prompts, *FAKES, "--out", out).code == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["models"]["judge"]["prefix_cache_hit_rate"] == 0.6123
+    assert "61.2%" in (out / "report.html").read_text()
+
+
 def test_a_finished_run_leaves_no_scraps(finished: Path) -> None:
     assert not [name for name in files(finished) if name.endswith(".part") or name.startswith(".work")]
     assert {"README.md", "report.html", "config.yaml", "manifest.json"} <= files(finished)

@@ -20,11 +20,6 @@ from prefgen.ledger import SCHEMA_VERSION, Ledger, Paid, ledger_key
 from prefgen.recorded import _to_json
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Runner:
-    return Runner(capsys)
-
-
 def key(number: int) -> bytes:
     return ledger_key("m", {"n": number})
 
@@ -49,8 +44,8 @@ def change(path: Path, statement: str, *values: object) -> None:
     connection.close()
 
 
-def test_stats_say_what_is_there_and_what_runs_paid(run: Runner, tmp_path: Path) -> None:
-    done = run("ledger", "stats", "--ledger", filled(tmp_path / "l"), "--json")
+def test_stats_say_what_is_there_and_what_runs_paid(prefgen: Runner, tmp_path: Path) -> None:
+    done = prefgen("ledger", "stats", "--ledger", filled(tmp_path / "l"), "--json")
     assert done.code == 0
     found = done.result
     assert (found["rows"], found["version"]) == (7, SCHEMA_VERSION)
@@ -61,32 +56,34 @@ def test_stats_say_what_is_there_and_what_runs_paid(run: Runner, tmp_path: Path)
         ("first", 6, 0.5),
         ("second", 1, None),
     ]
-    text = run("ledger", "stats", "--ledger", tmp_path / "l").out
+    text = prefgen("ledger", "stats", "--ledger", tmp_path / "l").out
     assert "m/one: 6 answers" in text
     assert "run first, m/one: 6 requests, $0.5000; tokens: 100 in (40 cached), 10 out" in text
     assert "run second, m/score: 1 requests, cost unknown" in text
 
 
-def test_an_empty_ledger_has_stats_too(run: Runner, tmp_path: Path) -> None:
+def test_an_empty_ledger_has_stats_too(prefgen: Runner, tmp_path: Path) -> None:
     with Ledger(tmp_path / "l"):
         pass
-    done = run("ledger", "stats", "--ledger", tmp_path / "l", "--json")
+    done = prefgen("ledger", "stats", "--ledger", tmp_path / "l", "--json")
     assert (done.code, done.result["rows"], done.result["oldest"]) == (0, 0, None)
-    assert run("ledger", "verify", "--ledger", tmp_path / "l").code == 0
+    assert prefgen("ledger", "verify", "--ledger", tmp_path / "l").code == 0
 
 
-def test_the_ledger_of_a_run_is_found_where_runs_look_for_it(run: Runner, tmp_path: Path) -> None:
+def test_the_ledger_of_a_run_is_found_where_runs_look_for_it(prefgen: Runner, tmp_path: Path) -> None:
     some_prompts(tmp_path / "p.jsonl", 3)
-    assert run("generate", tmp_path / "p.jsonl", *FAKES, "--out", tmp_path / "run", "--n", 2).code == 0
-    done = run("ledger", "stats", "--json")
+    assert prefgen("generate", tmp_path / "p.jsonl", *FAKES, "--out", tmp_path / "run", "--n", 2).code == 0
+    done = prefgen("ledger", "stats", "--json")
     assert {item["model"] for item in done.result["models"]} == {"scripted/writer", "scripted/judge"}
-    verified = run("ledger", "verify", "--json")
+    verified = prefgen("ledger", "verify", "--json")
     assert (verified.code, verified.result["broken"]) == (0, [])
     assert verified.result["rows"] == done.result["rows"]
 
 
-def test_exported_answers_are_json_lines_with_nothing_a_terminal_obeys(run: Runner, tmp_path: Path) -> None:
-    done = run("ledger", "export", "--ledger", filled(tmp_path / "l"))
+def test_exported_answers_are_json_lines_with_nothing_a_terminal_obeys(
+    prefgen: Runner, tmp_path: Path
+) -> None:
+    done = prefgen("ledger", "export", "--ledger", filled(tmp_path / "l"))
     assert done.code == 0
     assert done.out.isascii()
     lines = [json.loads(line, parse_constant=pytest.fail) for line in done.out.splitlines()]
@@ -96,27 +93,27 @@ def test_exported_answers_are_json_lines_with_nothing_a_terminal_obeys(run: Runn
     assert lines[-1] == {**lines[-1], "model": "m/score", "value": {"score": 0.25}}
 
 
-def test_an_export_is_filtered_and_goes_to_a_file(run: Runner, tmp_path: Path) -> None:
+def test_an_export_is_filtered_and_goes_to_a_file(prefgen: Runner, tmp_path: Path) -> None:
     path, out = filled(tmp_path / "l"), tmp_path / "out.jsonl"
     change(path, "UPDATE answers SET created = '2020-01-01 00:00:00' WHERE rowid <= 4")
     command = ("ledger", "export", "--ledger", path, "--model", "m/one", "--since", "30d", "--out", out)
-    done = run(*command, "--json")
+    done = prefgen(*command, "--json")
     assert (done.code, done.result["rows"]) == (0, 2)
     assert len(out.read_text().splitlines()) == 2
     assert not out.with_name("out.jsonl.part").exists()
-    again = run(*command)
+    again = prefgen(*command)
     assert again.code == 2
     assert "--overwrite" in again.err
-    assert run(*command, "--overwrite").code == 0
-    assert run("ledger", "export", "--ledger", path, "--since", "2019-12-31").out.count("\n") == 7
-    assert run("ledger", "export", "--ledger", path, "--since", "2020-01-02").out.count("\n") == 3
+    assert prefgen(*command, "--overwrite").code == 0
+    assert prefgen("ledger", "export", "--ledger", path, "--since", "2019-12-31").out.count("\n") == 7
+    assert prefgen("ledger", "export", "--ledger", path, "--since", "2020-01-02").out.count("\n") == 3
 
 
 def test_an_export_whose_reader_has_enough_ends_quietly(tmp_path: Path) -> None:
     filled(tmp_path / "l", 5000)
-    prefgen = Path(sys.executable).with_name("prefgen")
+    script = Path(sys.executable).with_name("prefgen")
     with subprocess.Popen(
-        [prefgen, "ledger", "export", "--ledger", tmp_path / "l"],
+        [script, "ledger", "export", "--ledger", tmp_path / "l"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as export:
@@ -128,32 +125,32 @@ def test_an_export_whose_reader_has_enough_ends_quietly(tmp_path: Path) -> None:
     assert export.returncode == 0
 
 
-def test_pruning_takes_the_old_and_leaves_what_was_paid(run: Runner, tmp_path: Path) -> None:
+def test_pruning_takes_the_old_and_leaves_what_was_paid(prefgen: Runner, tmp_path: Path) -> None:
     path = filled(tmp_path / "l", 300)
     change(path, "UPDATE answers SET created = '2020-01-01 00:00:00' WHERE rowid <= 290")
-    tried = run("ledger", "prune", "--ledger", path, "--older-than", "30d", "--dry-run", "--json")
+    tried = prefgen("ledger", "prune", "--ledger", path, "--older-than", "30d", "--dry-run", "--json")
     assert (tried.code, tried.result["rows"], tried.result["dry_run"]) == (0, 290, True)
-    assert run("ledger", "stats", "--ledger", path, "--json").result["rows"] == 301
-    done = run("ledger", "prune", "--ledger", path, "--older-than", "30d", "--json")
+    assert prefgen("ledger", "stats", "--ledger", path, "--json").result["rows"] == 301
+    done = prefgen("ledger", "prune", "--ledger", path, "--older-than", "30d", "--json")
     assert (done.code, done.result["rows"]) == (0, 290)
     assert done.result["bytes_on_disk"] < tried.result["bytes_on_disk"]
-    left = run("ledger", "stats", "--ledger", path, "--json").result
+    left = prefgen("ledger", "stats", "--ledger", path, "--json").result
     assert left["rows"] == 11
     assert left["spending"][0]["requests"] == 300
     with Ledger(path) as ledger:
         assert set(ledger.get([key(0), key(295)])) == {key(295)}
 
 
-def test_pruning_one_model_leaves_the_others(run: Runner, tmp_path: Path) -> None:
+def test_pruning_one_model_leaves_the_others(prefgen: Runner, tmp_path: Path) -> None:
     path = filled(tmp_path / "l")
-    assert run("ledger", "prune", "--ledger", path, "--model", "m/one", "--older-than", "1d").code == 0
-    assert run("ledger", "stats", "--ledger", path, "--json").result["rows"] == 7
-    assert run("ledger", "prune", "--ledger", path, "--model", "m/one").code == 0
-    found = run("ledger", "stats", "--ledger", path, "--json").result
+    assert prefgen("ledger", "prune", "--ledger", path, "--model", "m/one", "--older-than", "1d").code == 0
+    assert prefgen("ledger", "stats", "--ledger", path, "--json").result["rows"] == 7
+    assert prefgen("ledger", "prune", "--ledger", path, "--model", "m/one").code == 0
+    found = prefgen("ledger", "stats", "--ledger", path, "--json").result
     assert [item["model"] for item in found["models"]] == ["m/score"]
 
 
-def test_a_ledger_in_use_is_not_pruned(run: Runner, tmp_path: Path) -> None:
+def test_a_ledger_in_use_is_not_pruned(prefgen: Runner, tmp_path: Path) -> None:
     path = filled(tmp_path / "l")
     command = ("ledger", "prune", "--ledger", path, "--model", "m/one")
     holder = "import sys; from pathlib import Path; from prefgen.ledger import Ledger\n"
@@ -164,13 +161,13 @@ def test_a_ledger_in_use_is_not_pruned(run: Runner, tmp_path: Path) -> None:
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == b"open\n"
-        refused = run(*command)
-        assert run(*command, "--dry-run").code == 0
+        refused = prefgen(*command)
+        assert prefgen(*command, "--dry-run").code == 0
         other.stdin.close()
     assert refused.code == 2
     assert "in use by another process" in refused.err
-    assert run("ledger", "stats", "--ledger", path, "--json").result["rows"] == 7
-    assert run(*command).code == 0
+    assert prefgen("ledger", "stats", "--ledger", path, "--json").result["rows"] == 7
+    assert prefgen(*command).code == 0
 
 
 BROKEN: dict[str, tuple[str, Any, str]] = {
@@ -185,38 +182,38 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_answer_is_named_and_can_be_removed(kind: str, run: Runner, tmp_path: Path) -> None:
+def test_a_broken_answer_is_named_and_can_be_removed(kind: str, prefgen: Runner, tmp_path: Path) -> None:
     column, value, said = BROKEN[kind]
     path = filled(tmp_path / "l")
     change(path, f"UPDATE answers SET {column} = ? WHERE rowid = 3", value)
     named = value.hex() if column == "key" else key(2).hex()
-    found = run("ledger", "verify", "--ledger", path)
+    found = prefgen("ledger", "verify", "--ledger", path)
     assert found.code == 3
     assert "1 of 7 answers are broken" in found.err
     assert f"{named}: {said}" in found.err
     assert "--repair" in found.err
-    repaired = run("ledger", "verify", "--ledger", path, "--repair", "--json")
+    repaired = prefgen("ledger", "verify", "--ledger", path, "--repair", "--json")
     assert (repaired.code, repaired.result["broken"], repaired.result["removed"]) == (0, [named], 1)
-    again = run("ledger", "verify", "--ledger", path, "--json")
+    again = prefgen("ledger", "verify", "--ledger", path, "--json")
     assert (again.code, again.result["rows"]) == (0, 6)
 
 
-def test_broken_answers_are_left_out_of_an_export_and_told(run: Runner, tmp_path: Path) -> None:
+def test_broken_answers_are_left_out_of_an_export_and_told(prefgen: Runner, tmp_path: Path) -> None:
     path = filled(tmp_path / "l")
     change(path, "UPDATE answers SET value = x'00' WHERE rowid = 2")
-    done = run("ledger", "export", "--ledger", path)
+    done = prefgen("ledger", "export", "--ledger", path)
     assert done.code == 3
     assert len(done.out.splitlines()) == 6
     assert "1 answers are broken and were left out, 6 were exported" in done.err
     assert "verify --repair" in done.err
 
 
-def test_a_damaged_file_is_found(run: Runner, tmp_path: Path) -> None:
+def test_a_damaged_file_is_found(prefgen: Runner, tmp_path: Path) -> None:
     path = filled(tmp_path / "l", 2000)
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
         file.write(os.urandom(20_000))
-    done = run("ledger", "verify", "--ledger", path)
+    done = prefgen("ledger", "verify", "--ledger", path)
     assert done.code == 3
     assert "the file is damaged" in done.err
     assert "--ledger" in done.err
@@ -224,29 +221,29 @@ def test_a_damaged_file_is_found(run: Runner, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("stats",), ("export",), ("prune", "--model", "m"), ("verify",)])
 class TestWrongFiles:
-    def test_none_there(self, command: tuple[str, ...], run: Runner, tmp_path: Path) -> None:
-        done = run("ledger", *command, "--ledger", tmp_path / "none")
+    def test_none_there(self, command: tuple[str, ...], prefgen: Runner, tmp_path: Path) -> None:
+        done = prefgen("ledger", *command, "--ledger", tmp_path / "none")
         assert done.code == 2
         assert "no ledger there" in done.err
         assert not (tmp_path / "none").exists()
 
-    def test_not_a_ledger(self, command: tuple[str, ...], run: Runner, tmp_path: Path) -> None:
+    def test_not_a_ledger(self, command: tuple[str, ...], prefgen: Runner, tmp_path: Path) -> None:
         path = tmp_path / "notes"
         path.write_text("my notes " * 200)
-        done = run("ledger", *command, "--ledger", path)
+        done = prefgen("ledger", *command, "--ledger", path)
         assert done.code == 2
         assert "not a database" in done.err
         assert path.read_text() == "my notes " * 200
 
-    def test_of_something_else(self, command: tuple[str, ...], run: Runner, tmp_path: Path) -> None:
+    def test_of_something_else(self, command: tuple[str, ...], prefgen: Runner, tmp_path: Path) -> None:
         change(tmp_path / "songs", "CREATE TABLE songs (title TEXT)")
-        done = run("ledger", *command, "--ledger", tmp_path / "songs")
+        done = prefgen("ledger", *command, "--ledger", tmp_path / "songs")
         assert done.code == 2
         assert "not a ledger" in done.err
 
-    def test_of_a_later_prefgen(self, command: tuple[str, ...], run: Runner, tmp_path: Path) -> None:
+    def test_of_a_later_prefgen(self, command: tuple[str, ...], prefgen: Runner, tmp_path: Path) -> None:
         change(filled(tmp_path / "l"), f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-        done = run("ledger", *command, "--ledger", tmp_path / "l")
+        done = prefgen("ledger", *command, "--ledger", tmp_path / "l")
         assert done.code == 2
         assert "upgrade prefgen" in done.err
 
@@ -262,14 +259,14 @@ class TestWrongFiles:
         (("prune", "--model", "m/none"), "none of its answers are here"),
     ],
 )
-def test_wrong_options(options: tuple[str, ...], said: str, run: Runner, tmp_path: Path) -> None:
-    done = run("ledger", *options, "--ledger", filled(tmp_path / "l"))
+def test_wrong_options(options: tuple[str, ...], said: str, prefgen: Runner, tmp_path: Path) -> None:
+    done = prefgen("ledger", *options, "--ledger", filled(tmp_path / "l"))
     assert done.code == 2
     assert said in done.err
     assert "Traceback" not in done.err
 
 
-def test_a_repaired_ledger_is_asked_for_what_is_missing_and_no_more(run: Runner, tmp_path: Path) -> None:
+def test_a_repaired_ledger_is_asked_for_what_is_missing_and_no_more(prefgen: Runner, tmp_path: Path) -> None:
     path = tmp_path / "l"
     command = (
         "generate",
@@ -281,12 +278,12 @@ def test_a_repaired_ledger_is_asked_for_what_is_missing_and_no_more(run: Runner,
         path,
         "--json",
     )
-    assert run(*command, "--out", tmp_path / "first").code == 0
+    assert prefgen(*command, "--out", tmp_path / "first").code == 0
     change(path, "UPDATE answers SET value = x'00' WHERE rowid IN (2, 9)")
-    stopped = run(*command, "--out", tmp_path / "second")
+    stopped = prefgen(*command, "--out", tmp_path / "second")
     assert stopped.code == 2
     assert "prefgen ledger verify --repair" in stopped.err
-    assert run("ledger", "verify", "--ledger", path, "--repair").code == 0
-    done = run(*command, "--out", tmp_path / "second", "--resume")
+    assert prefgen("ledger", "verify", "--ledger", path, "--repair").code == 0
+    done = prefgen(*command, "--out", tmp_path / "second", "--resume")
     assert done.code == 0
     assert 1 <= done.result["usage"]["requests"] <= 2
