@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from batch_server import OK, BatchServer, serving
-from running import Runner, process, rows, some_prompts, write_prompts
+from running import Runner, rows, some_prompts, write_prompts
 
 from prefgen.ledger import Ledger
 from prefgen.prices import Price
@@ -146,7 +146,7 @@ def test_looking_often_and_batches_do_not_go_together(
 def test_killed_while_a_batch_is_open_and_resumed(
     provider: str, server: BatchServer, prefgen: Runner, tmp_path: Path
 ) -> None:
-    """kill -9, then the same command in a fresh process, and in the end the tables of a run never killed."""
+    """kill -9, then the same command in another process, and in the end the tables of a run never killed."""
     server.looks = 1_000_000
     command = generating(server, tmp_path, provider)
     running = started(command)
@@ -154,7 +154,7 @@ def test_killed_while_a_batch_is_open_and_resumed(
     running.send_signal(signal.SIGKILL)
     running.communicate()
     server.looks = 1
-    assert process(*command, "--resume").code == 0
+    assert prefgen(*command, "--resume").code == 0
     assert not server.asked_twice
     whole = generating(server, tmp_path, provider, "whole")
     assert prefgen(*whole[:-1], tmp_path / "other.sqlite").code == 0
@@ -194,8 +194,7 @@ def test_ctrl_c_leaves_the_batch_and_says_so(server: BatchServer, prefgen: Runne
     running.send_signal(signal.SIGINT)
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "go on at the provider" in told
-    assert "--resume" in told
+    assert told.count("1 batches with 7 requests go on at") == told.count("at the provider") == 1
     assert time.monotonic() - begun < 25
     # Without --batch they are not waited for, which costs money: so it is said.
     ran = prefgen(*(item for item in command if item != "--batch"), "--resume")
