@@ -154,7 +154,8 @@ def test_killed_while_a_batch_is_open_and_resumed(
     running.send_signal(signal.SIGKILL)
     running.communicate()
     server.looks = 1
-    assert prefgen(*command, "--resume").code == 0
+    ran = prefgen(*command, "--resume")
+    assert ran.code == 0, ran.err
     assert not server.asked_twice
     whole = generating(server, tmp_path, provider, "whole")
     assert prefgen(*whole[:-1], tmp_path / "other.sqlite").code == 0
