@@ -145,7 +145,7 @@ class Writer:
         self, lane: _Lane, rows: Sequence[Row], paid: Paid | None, change: Change | None = None
     ) -> asyncio.Future[set[bytes]]:
         if self._closed:
-            raise RuntimeError("the ledger is closed")
+            raise self._failed(RuntimeError("it is closed"))
         job = _Job(lane, lane.loop.create_future(), rows, paid, change)
         lane.waiting += len(rows)
         self._jobs.put(job)

@@ -603,5 +603,5 @@ async def test_what_cannot_be_stored_does_not_take_others_with_it(tmp_path: Path
 async def test_a_closed_ledger_takes_nothing(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l") as ledger:
         pass
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(LedgerError, match="closed"):
         await ledger.put("m", {b"k": {"v": 1}})
