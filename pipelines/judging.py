@@ -69,6 +69,12 @@ def _template(config: JudgingConfig) -> Template | None:
 def roles_of(
     config: JudgingConfig, ledger: Ledger, console: Console, policies: tuple[str, ...] = ()
 ) -> Roles:
+    priced = config.reward_model is not None and find_price(config.reward_model, parse_prices(config.price))
+    if config.max_cost is not None and priced and not priced.free:
+        raise UsageError(
+            f"--max-cost {config.max_cost:g} cannot be kept: {config.reward_model} gives scores without a "
+            "count of tokens, so that their cost is not known"
+        )
     roles = calling(config, ledger, console, [*policies, *config.judges])
     ensemble = EnsembleUse(config.reward_ensemble, config.ensemble_penalty)
     return replace(roles, ensemble=ensemble, batching=batching(config, [*policies, *config.judge]))

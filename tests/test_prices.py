@@ -16,14 +16,17 @@ def test_cached_tokens_are_part_of_the_input() -> None:
     price = Price(2.0, 10.0, cached_input=0.5)
     # 700,000 × $2 + 300,000 × $0.5 + 100,000 × $10, a million each.
     assert price.cost(1_000_000, 100_000, 300_000) == pytest.approx(1.4 + 0.15 + 1.0)
-    assert Price(2.0, 10.0).cost(1_000_000, 0, 300_000) == 2.0
+    assert Price(2.0, 10.0).cost(1_000_000, 0, 300_000, 200_000) == 2.0
+    dear = Price(2.0, 10.0, cached_input=0.5, cache_write=2.5)
+    # 500,000 × $2 + 300,000 × $0.5 + 200,000 × $2.5.
+    assert dear.cost(1_000_000, 0, 300_000, 200_000) == pytest.approx(1.0 + 0.15 + 0.5)
 
 
 def test_the_completions_of_a_call_are_summed() -> None:
     first = Completion("x", input_tokens=1000, output_tokens=10, cached_tokens=400)
-    other = Completion("y", input_tokens=0, output_tokens=30)
-    price = Price(1.0, 100.0, cached_input=0.0)
-    assert price.of([first, other]) == pytest.approx((600 + 40 * 100) / 1e6)
+    other = Completion("y", input_tokens=10, output_tokens=30, cache_write_tokens=10)
+    price = Price(1.0, 100.0, cached_input=0.0, cache_write=2.0)
+    assert price.of([first, other]) == pytest.approx((600 + 20 + 40 * 100) / 1e6)
     assert price.of([Completion("nobody counted")]) == 0.0
 
 
