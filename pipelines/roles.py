@@ -138,7 +138,9 @@ class Roles:
             asked = await self.batching.wrap(engine, adapter, self.ledger, account, self.console, self._busy)
         elif spec.provider not in LOCAL_PROVIDERS:
             warn_of_open(spec.text, adapter.identity, self.ledger, self.console)
-        model = RecordedModel(asked, self.ledger, self._usage(spec, role), claims=asked is engine)
+        # Whose batch a question is in is known to all processes.
+        usage = self._usage(spec, role)
+        model = RecordedModel(asked, self.ledger, usage, claiming=asked is engine)
         self._open[spec.text] = _Opened(engine.engine, adapter, {role: model})
         return model
 

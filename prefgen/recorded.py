@@ -133,13 +133,13 @@ class Finishing:
 class RecordedModel:
     """A `Model` whose answers are looked up in the ledger first and written to it before they are used.
 
-    `claims`: False of a model that sees to it by itself that no two processes ask the same.
+    `claiming`: a question that another process is asking is waited for. Not where a model sees to that.
     """
 
     def __init__(
-        self, model: Model, ledger: Ledger, usage: Usage | None = None, *, claims: bool = True
+        self, model: Model, ledger: Ledger, usage: Usage | None = None, *, claiming: bool = True
     ) -> None:
-        self._model, self._ledger, self._claims = model, ledger, claims
+        self._model, self._ledger, self._claiming = model, ledger, claiming
         self._asking: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._finishing = Finishing()
         self.usage = usage or Usage()
@@ -183,8 +183,8 @@ class RecordedModel:
         # A model that gives one answer a call is asked for each by itself, so that each is kept.
         apart = self.capabilities.lacks("n")
         if len(known) < len(keys):
-            claim = self._ledger.claims.hold(keys[request.samples[0]]) if self._claims else nullcontext(False)
-            async with claim as waited:
+            first = keys[request.samples[0]]
+            async with self._ledger.claims.hold(first) if self._claiming else nullcontext(False) as waited:
                 if waited:
                     known = self._ledger.get(list(keys.values()))
                 known |= await self._ask(request, keys, known, apart)
