@@ -1,6 +1,7 @@
 """Calls to a server that answers after 200 ms: what we and others add to it, in wall time and in CPU.
 
     python benchmarks/engine.py [--jobs judge sample wide] [--clients prefgen aiohttp openai-sdk …]
+    python benchmarks/engine.py --python distilabel=PATH/bin/python   (its packages do not fit beside ours)
 
 Ideal = calls / concurrency × latency. Each client runs in a process of its own; prefgen's is the whole way of
 a call: adapter, engine, ledger (each answer on disk before it counts). The stub's own ceiling comes first: a
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,6 +47,8 @@ JOBS = {
     "sample": Job(4_000, 256, draws=4),
     "wide": Job(16_000, 1_024),
 }
+Figures = tuple[float, float]
+"""Wall and CPU seconds."""
 Send = Callable[[int], Awaitable[None]]
 
 
@@ -194,9 +197,9 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         uvloop.run(work)
 
 
-def measured(client: str, name: str, job: Job, latency: float) -> tuple[float, float]:
+def measured(client: str, name: str, job: Job, latency: float, python: str = sys.executable) -> Figures:
     with stub(latency) as url:
-        command = [sys.executable, __file__, "--measure", client, name, url]
+        command = [python, __file__, "--measure", client, name, url]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{client}: {done.stderr[-2000:]}")
@@ -204,9 +207,9 @@ def measured(client: str, name: str, job: Job, latency: float) -> tuple[float, f
     return wall, cpu
 
 
-def installed(clients: list[str]) -> Iterator[str]:
+def installed(clients: list[str], elsewhere: Mapping[str, str]) -> Iterator[str]:
     for client in clients:
-        if client in _NEEDS and find_spec(_NEEDS[client]) is None:
+        if client not in elsewhere and client in _NEEDS and find_spec(_NEEDS[client]) is None:
             print(f"{client}: not installed here")
         else:
             yield client
@@ -216,6 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--jobs", nargs="+", choices=list(JOBS), default=list(JOBS))
     parser.add_argument("--clients", nargs="+", choices=list(CLIENTS), default=list(CLIENTS))
+    parser.add_argument("--python", nargs="*", default=[], metavar="CLIENT=PATH", help="its interpreter")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -224,12 +228,13 @@ def main() -> None:
         return
     wall, cpu = measured("bare", "judge", JOBS["judge"], 0.0)
     print(f"stub, no latency: {JOBS['judge'].calls / wall:.0f} calls/s answered to a bare protocol")
-    clients = list(installed(options.clients))
+    elsewhere = dict(text.split("=", 1) for text in options.python)
+    clients = list(installed(options.clients, elsewhere))
     for name in options.jobs:
         job = JOBS[name]
         print(f"{name}: {job.calls} calls, {job.concurrency} at once, n={job.draws}; ideal {job.ideal:.2f} s")
         for client in clients:
-            wall, cpu = measured(client, name, job, LATENCY)
+            wall, cpu = measured(client, name, job, LATENCY, elsewhere.get(client, sys.executable))
             print(
                 f"  {client:12s} wall / ideal {wall / job.ideal:5.2f}   "
                 f"{1000 * cpu / job.calls:5.2f} s of CPU per 1,000 calls"

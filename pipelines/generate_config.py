@@ -21,6 +21,9 @@ RUN_OPTIONS = (
     "concurrency",
     "deadline",
     "attempts",
+    "requests_per_minute",
+    "input_tokens_per_minute",
+    "output_tokens_per_minute",
     "max_requests",
     "max_cost",
     "engine_arg",
@@ -108,6 +111,12 @@ class CallConfig(BaseModel):
     """Seconds to wait for one call."""
     attempts: int = Field(default=5, ge=1)
     """Tries of one call; being told to slow down costs none."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Requests to each model a minute, as its provider allows."""
+    input_tokens_per_minute: float | None = Field(default=None, gt=0)
+    """The same of tokens sent."""
+    output_tokens_per_minute: float | None = Field(default=None, gt=0)
+    """The same of tokens received."""
     max_requests: int | None = Field(default=None, ge=0)
     """Stop, resumable, after this many requests sent (exit code 4). Failed tries count, and so does what a
     resumed run had sent before."""

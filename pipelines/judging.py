@@ -29,6 +29,7 @@ from prefgen.ledger import Ledger
 from prefgen.models import REWARD_PROVIDERS, ModelSpec
 from prefgen.models.batches.settings import BatchSettings
 from prefgen.models.ensemble import EnsembleUse, find_ensemble
+from prefgen.pace import PerMinute
 from prefgen.prices import find_price, parse_prices
 from prefgen.verdicts import Weighing
 
@@ -68,6 +69,12 @@ def _template(config: JudgingConfig) -> Template | None:
 def roles_of(
     config: JudgingConfig, ledger: Ledger, console: Console, policies: tuple[str, ...] = ()
 ) -> Roles:
+    priced = config.reward_model is not None and find_price(config.reward_model, parse_prices(config.price))
+    if config.max_cost is not None and priced and not priced.free:
+        raise UsageError(
+            f"--max-cost {config.max_cost:g} cannot be kept: {config.reward_model} gives scores without a "
+            "count of tokens, so that their cost is not known"
+        )
     roles = calling(config, ledger, console, [*policies, *config.judges])
     ensemble = EnsembleUse(config.reward_ensemble, config.ensemble_penalty)
     return replace(roles, ensemble=ensemble, batching=batching(config, [*policies, *config.judge]))
@@ -86,13 +93,20 @@ def calling(config: CallConfig, ledger: Ledger, console: Console, models: Sequen
     return Roles(
         ledger,
         console,
-        Limits(config.concurrency, config.deadline, config.attempts),
+        limits_of(config),
         Budget(config.max_requests, config.max_cost),
         parse_options(config.engine_arg),
         prices,
         count_engines(models),
         batching=batching(config, models),
     )
+
+
+def limits_of(config: CallConfig) -> Limits:
+    per_minute = PerMinute(
+        config.requests_per_minute, config.input_tokens_per_minute, config.output_tokens_per_minute
+    )
+    return Limits(config.concurrency, config.deadline, config.attempts, per_minute=per_minute)
 
 
 def batching(config: CallConfig, models: Sequence[str | None]) -> Batching | None:

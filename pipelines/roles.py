@@ -67,7 +67,7 @@ class Roles:
     _open: dict[str, _Opened] = field(default_factory=dict)
     _closed: list[_Opened] = field(default_factory=list)
     _before: dict[Role, list[Paid]] = field(default_factory=dict)
-    _lost: list[Paid] = field(default_factory=list)
+    _lost: dict[str, Paid] = field(default_factory=dict)
     _charging: Finishing = field(default_factory=Finishing)
 
     async def __aenter__(self) -> Roles:
@@ -92,10 +92,20 @@ class Roles:
         for role in get_args(Role):
             for usage in self._usages(role):
                 usage.run = run
-        self._before = {role: [*self.ledger.spent(f"{run}/{role}").values()] for role in get_args(Role)}
-        self._lost = [*self.ledger.spent(f"{run}/{_UNANSWERED}").values()]
-        spent = [*self._lost, *(paid for told in self._before.values() for paid in told)]
+        self._before = {
+            role: [self._priced(paid) for paid in self.ledger.spent(f"{run}/{role}").values()]
+            for role in get_args(Role)
+        }
+        self._lost = self.ledger.spent(f"{run}/{_UNANSWERED}")
+        spent = [*self._lost.values(), *(paid for told in self._before.values() for paid in told)]
         self.budget.begin(sum(paid.requests for paid in spent), sum(paid.cost_usd or 0.0 for paid in spent))
+
+    def _priced(self, paid: Paid) -> Paid:
+        """What was paid before its price was known, at the price that is known now."""
+        price = self.price(paid.model)
+        if paid.cost_usd is not None or price is None:
+            return paid
+        return replace(paid, cost_usd=price.cost(paid.input_tokens, paid.output_tokens, paid.cached_tokens))
 
     def again(self, name: str) -> Roles:
         """The same models, asked anew: see `RecordedModel.again`."""
@@ -128,7 +138,9 @@ class Roles:
             asked = await self.batching.wrap(engine, adapter, self.ledger, account, self.console, self._busy)
         elif spec.provider not in LOCAL_PROVIDERS:
             warn_of_open(spec.text, adapter.identity, self.ledger, self.console)
-        model = RecordedModel(asked, self.ledger, self._usage(spec, role))
+        # Whose batch a question is in is known to all processes.
+        usage = self._usage(spec, role)
+        model = RecordedModel(asked, self.ledger, usage, claiming=asked is engine)
         self._open[spec.text] = _Opened(engine.engine, adapter, {role: model})
         return model
 
@@ -233,7 +245,9 @@ class Roles:
         """An attempt that gave no answer is booked apart: whether it was billed nobody knows."""
         if self.run is not None:
             paid = Paid(f"{self.run}/{_UNANSWERED}", spec.text, 1, cost_usd=usd)
-            self._lost.append(paid)
+            known = self._lost.get(spec.text, replace(paid, requests=0, cost_usd=0.0))
+            cost = (known.cost_usd or 0.0) + usd
+            self._lost[spec.text] = replace(known, requests=known.requests + 1, cost_usd=cost)
             self._charging.shield(self._charge(paid))
 
     async def _charge(self, paid: Paid) -> None:
@@ -256,7 +270,7 @@ class Roles:
         whole = self._tell(everything, [paid for _, before in told.values() for paid in before])
         kept = ("requests", "input_tokens", "cached_tokens", "output_tokens", "cost_usd")
         return whole | {
-            "unanswered_usd": sum(paid.cost_usd or 0.0 for paid in self._lost),
+            "unanswered_usd": sum(paid.cost_usd or 0.0 for paid in self._lost.values()),
             "by_role": {role: {name: parts[name] for name in kept} for role, parts in by_role.items()},
         }
 

@@ -70,7 +70,6 @@ class Budget:
                 self.sent -= 1
                 self.settle(most, 0.0)
             else:
-                self._waiting.remove((most, turn))
                 self._admit()
             raise
 
@@ -100,14 +99,16 @@ class Budget:
         """Who waits goes in turn, so that a dear call is not passed by cheap ones for ever."""
         while self._waiting:
             most, turn = self._waiting[0]
-            if not self._fits(most):
-                if not self._in_flight:
-                    self._refuse(BudgetError(self._reached(most)))
-                return
-            self._waiting.popleft()
-            if not turn.done():
+            if turn.done():  # Cancelled.
+                self._waiting.popleft()
+            elif self._fits(most):
+                self._waiting.popleft()
                 self._hold(most)
                 turn.set_result(None)
+            elif self._in_flight:
+                return
+            else:
+                self._refuse(BudgetError(self._reached(most)))
 
     def _refuse(self, error: BudgetError) -> None:
         while self._waiting:
@@ -136,7 +137,9 @@ class Account:
         on_lost: Callable[[float], None] | None = None,
     ) -> None:
         self.budget, self.on_lost = budget or Budget(), on_lost
-        self._price = price if self.budget.cost_usd is not None else None
+        # Where nothing is capped or nothing costs, nobody asks.
+        counts = self.budget.cost_usd is not None and price is not None and not price.free
+        self._price = price if counts else None
         self._seen = 0
         self._tokens_a_byte = 0.0
 

@@ -1,4 +1,4 @@
-"""Values as the ledger stores them: JSON under zstd."""
+"""Values as the ledger stores them: JSON, under zstd unless it is short."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import zstandard
 from prefgen.messages import Json
 
 _LEVEL = 1  # Of values of about 1 KB, higher levels take twice as long to save a twentieth.
+_SHORT = 512
+"""Bytes from which on packing saves anything worth its time."""
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _MOST = 256 << 20
 """Bytes of one value at most, as of an answer: a broken row must not ask for all the memory there is."""
@@ -28,12 +30,16 @@ class Packer(threading.local):
         self._decompressor = zstandard.ZstdDecompressor()
 
     def pack(self, value: Mapping[str, Json]) -> bytes:
-        return self._compress(_dump(dict(value)))
+        text = _dump(dict(value))
+        return text if len(text) < _SHORT else self._compress(text)
 
     def unpack(self, data: bytes) -> dict[str, Json]:
         """Reads what version 1 wrote (zlib) too. Raises ValueError where `data` is not whole."""
         try:
-            text = self._unzip(data) if data.startswith(_ZSTD) else _inflate(data)
+            if data.startswith(b"{"):
+                text = data
+            else:
+                text = self._unzip(data) if data.startswith(_ZSTD) else _inflate(data)
         except (zstandard.ZstdError, zlib.error) as error:
             raise ValueError(str(error)) from error
         value = _load(text)
@@ -66,12 +72,15 @@ def _dump(value: dict[str, Json]) -> bytes:
     return json.dumps(value).encode()
 
 
-def _finite(value: Json) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    return not isinstance(value, list) or all(map(_finite, value))
+def _finite(value: dict[str, Json] | list[Json]) -> bool:
+    for item in value.values() if isinstance(value, dict) else value:
+        kind = type(item)
+        if kind is float:
+            if not math.isfinite(item):  # type: ignore[arg-type]
+                return False
+        elif (kind is dict or kind is list) and not _finite(item):  # type: ignore[arg-type]
+            return False
+    return True
 
 
 def _load(text: bytes) -> Json:

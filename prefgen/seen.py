@@ -10,8 +10,9 @@ class Seen:
     """`first(name, line)`: the line a name stood on before, None if this is its first."""
 
     def __init__(self) -> None:
-        # A database without a name is SQLite's temporary file: it spills to disk and goes with us.
-        self._db = sqlite3.connect("", isolation_level=None)
+        # A database without a name is SQLite's temporary file: it spills to disk and goes with us. A reader
+        # that is left in the middle may be closed by the garbage collector of any thread.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("CREATE TABLE seen (name BLOB PRIMARY KEY, line INTEGER) WITHOUT ROWID")
         self._db.execute("BEGIN")

@@ -256,3 +256,28 @@ async def test_a_hold_costs_little_time() -> None:
                     hold.answered(answer)
             best = min(best, (time.process_time() - start) / 2000)
         assert best < limit
+
+
+async def test_a_cancelled_waiter_is_nobody_to_give_up_for() -> None:
+    """The dear call that could never fit is gone; the cheap one behind it goes on."""
+    budget = Budget(cost_usd=300e-6)
+    account, go = Account(budget, DOLLAR), asyncio.Event()
+
+    async def call(max_tokens: int) -> None:
+        async with account.hold(ask(max_tokens=max_tokens)) as hold:
+            await go.wait()
+            hold.answered(reply(0, 0))
+
+    first, dear, cheap = (asyncio.create_task(call(tokens)) for tokens in (100, 900, 150))
+    await asyncio.sleep(0.01)
+    dear.cancel()
+    first.cancel()
+    go.set()
+    results = await asyncio.wait_for(asyncio.gather(first, dear, cheap, return_exceptions=True), 5)
+    assert [type(result) for result in results] == [
+        asyncio.CancelledError,
+        asyncio.CancelledError,
+        BudgetError,
+    ]
+    assert micro(budget) == 200, "a call that was cut off may have been billed"
+    await spend(account, reply(0, 0), ask(max_tokens=0))

@@ -16,15 +16,29 @@ def test_cached_tokens_are_part_of_the_input() -> None:
     price = Price(2.0, 10.0, cached_input=0.5)
     # 700,000 × $2 + 300,000 × $0.5 + 100,000 × $10, a million each.
     assert price.cost(1_000_000, 100_000, 300_000) == pytest.approx(1.4 + 0.15 + 1.0)
-    assert Price(2.0, 10.0).cost(1_000_000, 0, 300_000) == 2.0
+    assert Price(2.0, 10.0).cost(1_000_000, 0, 300_000, 200_000) == 2.0
+    dear = Price(2.0, 10.0, cached_input=0.5, cache_write=2.5)
+    # 500,000 × $2 + 300,000 × $0.5 + 200,000 × $2.5.
+    assert dear.cost(1_000_000, 0, 300_000, 200_000) == pytest.approx(1.0 + 0.15 + 0.5)
 
 
 def test_the_completions_of_a_call_are_summed() -> None:
     first = Completion("x", input_tokens=1000, output_tokens=10, cached_tokens=400)
-    other = Completion("y", input_tokens=0, output_tokens=30)
-    price = Price(1.0, 100.0, cached_input=0.0)
-    assert price.of([first, other]) == pytest.approx((600 + 40 * 100) / 1e6)
+    other = Completion("y", input_tokens=10, output_tokens=30, cache_write_tokens=10)
+    price = Price(1.0, 100.0, cached_input=0.0, cache_write=2.0)
+    assert price.of([first, other]) == pytest.approx((600 + 20 + 40 * 100) / 1e6)
     assert price.of([Completion("nobody counted")]) == 0.0
+
+
+def test_a_batch_costs_its_share_of_what_is_listed() -> None:
+    price, one = Price(2.0, 10.0, 0.5, batch=0.5), Completion("x", input_tokens=1000, output_tokens=100)
+    batched = Completion("x", input_tokens=1000, output_tokens=100, batched=True)
+    assert price.of([one, batched]) == pytest.approx((3000 + 1500) / 1e6)
+    assert price.saved([one, batched]) == pytest.approx(1500 / 1e6)
+    assert price.batched == Price(1.0, 5.0, 0.25)
+    assert price.batched.of([batched]) == pytest.approx(1500 / 1e6)
+    told = parse_prices(["openai/mine=1,2", "openai/mine@http://127.0.0.1:8000/v1=1,2", "vllm/mine=1,2"])
+    assert [found.batch for found in told.values()] == [0.5, 1.0, 1.0]
 
 
 def test_what_is_written_to_the_cache_has_a_price_of_its_own() -> None:
@@ -66,7 +80,7 @@ def test_another_server_has_other_prices(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_users_word_stands_over_the_table() -> None:
     given = parse_prices(["openai/gpt-4o=1,2", "openai/x@http://h:1/v1=1,0.25,2", "vllm/m=0.1,0.1"])
-    assert find_price("openai/gpt-4o", given) == Price(1.0, 2.0, source="--price")
+    assert find_price("openai/gpt-4o", given) == Price(1.0, 2.0, batch=0.5, source="--price")
     assert find_price("openai/x@http://h:1/v1", given) == Price(1.0, 2.0, 0.25)
     assert find_price("vllm/m", given) == Price(0.1, 0.1)
     assert find_price("vllm/other", given) is FREE

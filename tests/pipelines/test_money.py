@@ -24,7 +24,9 @@ PRICED = ("--price", "scripted/writer=10,50", "--price", "scripted/judge=20,100"
 
 
 def command(folder: Path, out: str, *more: object) -> list[str]:
-    given = ["generate", folder / "p.jsonl", *FAKES, *PRICED, "--n", 4, "--out", folder / out]
+    given = [
+        "generate", folder / "p.jsonl", *FAKES, *PRICED, "--n", 4, "--max-tokens", 40, "--out", folder / out,
+    ]  # fmt: skip
     return [str(item) for item in (*given, "--ledger", folder / f"{out}.sqlite", "--json", *more)]
 
 
@@ -98,8 +100,9 @@ def test_spending_is_exact_after_every_kill_and_the_manifest_tells_the_whole_run
 
 
 def test_a_capped_run_stops_under_its_cap_and_goes_on_when_it_is_raised(
-    prefgen: Runner, tmp_path: Path
+    prefgen: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pipelines.generate.check_cap", lambda *told: None)  # It would refuse beforehand.
     some_prompts(tmp_path / "p.jsonl", 30)
     whole = prefgen(*command(tmp_path, "whole")).result
     cost, cap, stops = whole["usage"]["cost_usd"], 0.0, 0
@@ -111,7 +114,9 @@ def test_a_capped_run_stops_under_its_cap_and_goes_on_when_it_is_raised(
         assert spent <= cap
         if done.code == 4:
             stops += 1
-            assert "--resume" in done.err
+            assert re.search(r"is spent, and the next call may cost .*--resume .*--max-cost", done.err)
+            assert re.search(r"of 30 prompts are finished; by the pace so far .* and \$\d", done.err)
+            assert spent > cap - 0.1
             assert not (tmp_path / "run/manifest.json").exists()
     assert done.code == 0, done.err
     assert stops >= 3
@@ -155,6 +160,34 @@ def test_one_model_in_both_roles_is_told_apart(prefgen: Runner, tmp_path: Path) 
     assert by_role["policy"]["requests"] == 4 * 2
     assert by_role["judge"]["requests"] == done.result["counts"]["judgments"] > 0
     assert sum(role["requests"] for role in by_role.values()) == done.result["usage"]["requests"]
+
+
+def test_what_was_paid_before_its_price_was_known_counts_at_the_price_given_later(
+    prefgen: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefgen.prices.LOCAL_PROVIDERS", ())
+    prompts = some_prompts(tmp_path / "p.jsonl", 6)
+    base = ("generate", prompts, *FAKES, "--n", 4, "--out", tmp_path / "run", "--json")
+    assert prefgen(*base, "--max-requests", 40).code == 4
+    capped = prefgen(*base, *PRICED, "--resume", "--max-cost", 1e-6)
+    assert capped.code == 4
+    done = prefgen(*base, *PRICED, "--resume", "--max-cost", 100)
+    assert done.code == 0, done.err
+    usage = done.result["usage"]
+    whole = WRITER.cost(*(usage["by_role"]["policy"][name] for name in ("input_tokens", "output_tokens")))
+    whole += JUDGE.cost(*(usage["by_role"]["judge"][name] for name in ("input_tokens", "output_tokens")))
+    assert usage["cost_usd"] == pytest.approx(whole)
+
+
+def test_a_reward_model_that_costs_by_the_token_cannot_be_capped(prefgen: Runner, tmp_path: Path) -> None:
+    reward = "openai/x@http://127.0.0.1:9/v1"
+    models = ("--policy", "scripted/writer", "--reward-model", reward)
+    prompts = some_prompts(tmp_path / "p.jsonl")
+    base = ("generate", prompts, *models, "--out", tmp_path / "run", "--max-cost", 1)
+    refused = prefgen(*base, "--price", f"{reward}=1,1")
+    assert refused.code == 2
+    assert "scores without a count of tokens" in refused.err
+    assert f"the price of {reward} is not known" in prefgen(*base).err
 
 
 def test_a_run_directory_begun_before_there_were_ids_is_given_one(prefgen: Runner, tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def publish(
 
 def _usage(**values: Any) -> dict[str, Any]:
     names = ("requests", "cached_requests", "input_tokens", "output_tokens", "retries", "rate_limited")
-    return dict.fromkeys(names, 0) | {"cost_usd": 0.0} | values
+    part = {"cost_usd": 0.0}
+    return dict.fromkeys(names, 0) | part | {"by_role": {"policy": part, "judge": part}} | values
 
 
 @pytest.fixture(scope="module")
@@ -309,3 +310,24 @@ def test_small_pieces() -> None:
     ]
     assert plain("a\x1b[1;31mb\x1b[0m\tc\r\nd\x00") == "ab\tc\nd"
     assert "(empty)" in clipped(" \x00 ")
+
+
+def test_what_it_cost_is_told_by_role_and_by_pair(tmp_path: Path) -> None:
+    usage = _usage(
+        cost_usd=12.5,
+        input_tokens=4000,
+        cached_tokens=1000,
+        by_role={"policy": {"cost_usd": 2.5}, "judge": {"cost_usd": 10.0}},
+        cost_per_pair_usd=0.0625,
+        unanswered_usd=0.02,
+    )
+    a, b = Candidate("p", "yes", "test/x", 0), Candidate("p", "no", "test/y", 0)
+    made = (Prompt("p", user("Question?")), Sampled((a, b), spared=4), [])
+    words = publish(tmp_path / "run", [made], usage=usage).words
+    for told in (
+        "cost $12.50 cost, policy $2.50 cost, judge $10.00 cost of a kept pair $0.0625",
+        "tokens read 4,000 of these from a prompt cache 25%",
+        "calls without an answer may have cost $0.0200",
+        "2 responses written 4 not needed, because a pair was clear before",
+    ):
+        assert told in words

@@ -80,7 +80,7 @@ def same(whole: Path, killed: Path) -> None:
     assert files(killed) == files(whole)
     for name in sorted(files(whole)):
         one, other = whole / name, killed / name
-        if name == "usage.json" or name.endswith((".html", ".lock", ".md")):
+        if name.endswith(("usage.json", "run.json", ".html", ".lock", ".md")):
             continue
         if name.endswith("run/manifest.json"):
             one_counts, other_counts = (json.loads(path.read_text())["counts"] for path in (one, other))
