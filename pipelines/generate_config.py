@@ -106,7 +106,7 @@ class CallConfig(BaseModel):
     max_failure_share: float = Field(default=0.05, ge=0, le=1)
     """Failed model calls above this share end the run with exit code 3."""
     concurrency: int = Field(default=64, ge=1)
-    """Calls in flight per model."""
+    """Calls in flight per model; of vLLM in this process, which has a queue of its own, at least 256."""
     deadline: float = Field(default=600, gt=0)
     """Seconds to wait for one call."""
     attempts: int = Field(default=5, ge=1)

@@ -30,6 +30,8 @@ T = TypeVar("T")
 _REWARD = "reward:"
 _SECRET = re.compile(r"(?i)(?:^|_)(?:token|key|password|secret)$")
 _UNANSWERED = "unanswered"
+VLLM_CALLS = 256
+"""Calls under way at least for vLLM in this process."""
 START_DEADLINE = 3600.0
 """Seconds a model may take to start, its download included."""
 
@@ -131,7 +133,7 @@ class Roles:
         return model
 
     async def _keep(self, spec: ModelSpec, adapter: Model, role: Role) -> RecordedModel:
-        engine = EngineModel(adapter, self.limits, self._account(spec))
+        engine = EngineModel(adapter, self._limits(spec), self._account(spec))
         asked: Model = engine
         if self.batching is not None:
             account = self._account(spec, batched=True)
@@ -143,6 +145,12 @@ class Roles:
         model = RecordedModel(asked, self.ledger, usage, claiming=asked is engine)
         self._open[spec.text] = _Opened(engine.engine, adapter, {role: model})
         return model
+
+    def _limits(self, spec: ModelSpec) -> Limits:
+        """vLLM in this process has a queue of its own, and must not run dry."""
+        if spec.provider != "vllm":
+            return self.limits
+        return replace(self.limits, concurrency=max(VLLM_CALLS, self.limits.concurrency))
 
     async def reward_model(self, text: str) -> RecordedRewardModel:
         """The reward model of a spec, opened at first use. Raises as `prefgen.models.open_reward_model`."""

@@ -135,7 +135,8 @@ class Gate:
             self.limit, self._fastest = trial.limit, _BORNE * self._fastest
             self._begin_window(settling=True)
         elif self._waiting and self._slow and slow_before:
-            self._trial = _Trial(self.limit, throughput)
+            # Of trials in a row the first is what the last is held to: small losses must not add up.
+            self._trial = _Trial(self.limit, throughput if trial is None else trial.throughput)
             self._shrink(_FEWER)
         else:
             self._begin_window(settling=False)
