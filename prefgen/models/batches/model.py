@@ -98,7 +98,7 @@ class BatchModel:
         self._leaving = True
         stand = self._store.open_batches(self.identity) if self._turns else []
         if stand:
-            told = f"{len(stand)} batches with {sum(batch.requests for batch in stand)} requests"
+            told = f"{len(stand)} {'batch' if len(stand) == 1 else 'batches'} with {sum(batch.requests for batch in stand)} requests"
             self._tell(
                 f"{self.spec}: {told} go on at the provider; the same command with --resume collects them"
             )
