@@ -454,7 +454,7 @@ async def test_who_comes_back_collects_what_was_sent(
         waiting = asyncio.create_task(opened.ask(*texts(20)))
         await until(lambda: bool(server.held))
     assert {type(answer) for answer in (await waiting)[1:]} == {BudgetError}
-    assert any("1 batches with 19 requests go on" in line for line in opened.told)
+    assert any("1 batch with 19 requests still at" in line for line in opened.told)
     server.looks = 0
     async with through(server, tmp_path, provider) as opened:
         replies(await opened.ask(*texts(25)))

@@ -195,7 +195,7 @@ def test_ctrl_c_leaves_the_batch_and_says_so(server: BatchServer, prefgen: Runne
     running.send_signal(signal.SIGINT)
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert told.count("1 batches with 7 requests go on at") == told.count("at the provider") == 1
+    assert told.count("1 batch with 7 requests still at") == told.count("at the provider") == 1
     assert time.monotonic() - begun < 25
     # Without --batch they are not waited for, which costs money: so it is said.
     ran = prefgen(*(item for item in command if item != "--batch"), "--resume")

@@ -98,9 +98,11 @@ class BatchModel:
         self._leaving = True
         stand = self._store.open_batches(self.identity) if self._turns else []
         if stand:
-            told = f"{len(stand)} {'batch' if len(stand) == 1 else 'batches'} with {sum(batch.requests for batch in stand)} requests"
+            requests = sum(batch.requests for batch in stand)
+            what = "1 batch" if len(stand) == 1 else f"{len(stand)} batches"
             self._tell(
-                f"{self.spec}: {told} go on at the provider; the same command with --resume collects them"
+                f"{self.spec}: {what} with {requests} requests still at the provider; "
+                "the same command with --resume collects them"
             )
         self._sender.leave()
         self._turns.fail(BudgetError("the run is ending"))
