@@ -3,8 +3,8 @@
 
     .ci/audit.py requirements/cpu.txt requirements/cuda.txt
 
-One request for all pins, one more for each vulnerability found. An advisory that does not concern us stands in
-requirements/accepted.txt with the reason: ID REASON. Exit codes:
+One request for all pins, one more for each advisory found. One that does not concern us stands in
+requirements/accepted.txt with the reason (ID REASON). Exit codes:
 
     0   nothing to do; also where the service does not answer, which is told (with --require that is 3)
     2   a line that is no pin

@@ -143,7 +143,9 @@ class Roles:
             asked = await self.batching.wrap(engine, adapter, self.ledger, account, self.console, self._busy)
         elif spec.provider not in LOCAL_PROVIDERS:
             warn_of_open(spec.text, adapter.identity, self.ledger, self.console)
-        model = RecordedModel(asked, self.ledger, self._usage(spec, role))
+        # Whose batch a question is in is known to all processes.
+        usage = self._usage(spec, role)
+        model = RecordedModel(asked, self.ledger, usage, claiming=asked is engine)
         self._share(spec, spec.text, engine.engine)
         self._open[spec.text] = _Opened(engine.engine, adapter, {role: model})
         return model

@@ -110,6 +110,7 @@ class Writer:
         self.connection, self._failed = connection, failed
         self._lanes: dict[asyncio.AbstractEventLoop, _Lane] = {}
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
         self._thread.start()
 
@@ -129,6 +130,7 @@ class Writer:
 
     def close(self) -> None:
         """Writes what is waiting, then ends."""
+        self._closed = True
         self._jobs.put(None)
         self._thread.join()
 
@@ -142,6 +144,8 @@ class Writer:
     def _add(
         self, lane: _Lane, rows: Sequence[Row], paid: Paid | None, change: Change | None = None
     ) -> asyncio.Future[set[bytes]]:
+        if self._closed:
+            raise self._failed(RuntimeError("it is closed"))
         job = _Job(lane, lane.loop.create_future(), rows, paid, change)
         lane.waiting += len(rows)
         self._jobs.put(job)
@@ -167,7 +171,12 @@ class Writer:
                 for job in jobs:
                     if job.change is not None and (problem := _change(connection, job.change)):
                         problems[id(job)] = problem
-        except sqlite3.Error as error:
+        except Exception as error:
+            if len(jobs) > 1 and not isinstance(error, sqlite3.OperationalError):
+                # Something in one of them and not the disk: the others must not fail with it.
+                for job in jobs:
+                    self._commit([job])
+                return
             problems = dict.fromkeys(map(id, jobs), self._failed(error))
         # One wake-up a loop, not one a row.
         for lane in {job.lane for job in jobs}:

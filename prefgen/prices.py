@@ -124,8 +124,7 @@ def find_price(text: str, given: Mapping[str, Price]) -> Price | None:
     spec = ModelSpec.parse(text)
     if spec.provider in LOCAL_PROVIDERS:
         return given.get(spec.text, FREE)
-    elsewhere = spec.base_url or os.environ.get(f"{spec.provider.upper()}_BASE_URL")
-    if spec.text in given or elsewhere:
+    if spec.text in given or _elsewhere(spec):
         return given.get(spec.text)
     table, snapshot = price_table(), _SNAPSHOT.fullmatch(spec.text)
     return table.get(spec.text) or (table.get(snapshot["name"]) if snapshot else None)
@@ -146,5 +145,16 @@ def parse_prices(pairs: Sequence[str]) -> dict[str, Price]:
                 "tokens, for example openai/NAME=2.5,10"
             ) from None
         cached = asked[1] if len(asked) == 3 else None
-        prices[ModelSpec.parse(spec).text] = Price(asked[0], asked[-1], cached)
+        known = ModelSpec.parse(spec)
+        prices[known.text] = Price(asked[0], asked[-1], cached, batch=_batch_share(known))
     return prices
+
+
+def _batch_share(spec: ModelSpec) -> float:
+    """What the provider's own service asks for a batch; elsewhere all of the price, as nobody knows."""
+    known = {} if _elsewhere(spec) else price_table()
+    return max((known[name].batch for name in known if name.startswith(f"{spec.provider}/")), default=1.0)
+
+
+def _elsewhere(spec: ModelSpec) -> str | None:
+    return spec.base_url or os.environ.get(f"{spec.provider.upper()}_BASE_URL")

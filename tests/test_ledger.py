@@ -585,3 +585,23 @@ def test_a_cut_value_is_noticed(length: int) -> None:
     whole = packer.pack({"text": "some words " * 40, "served": "m"})
     with pytest.raises(ValueError, match=r"\w"):
         packer.unpack(whole[: min(length, len(whole) - 1)])
+
+
+async def test_what_cannot_be_stored_does_not_take_others_with_it(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l") as ledger:
+        results = await asyncio.gather(
+            ledger.put("m", {b"k": {"v": 1}}),
+            ledger.put("m", {b"bad": {"v": 1}}, Paid("r", "m", 2**70)),
+            ledger.put("m", {b"l": {"v": 1}}, Paid("r", "m", 1)),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [dict, LedgerError, dict]
+        assert set(ledger.get([b"k", b"bad", b"l"])) == {b"k", b"l"}
+        assert ledger.spent("r") == {"m": Paid("r", "m", 1)}
+
+
+async def test_a_closed_ledger_takes_nothing(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l") as ledger:
+        pass
+    with pytest.raises(LedgerError, match="closed"):
+        await ledger.put("m", {b"k": {"v": 1}})

@@ -30,6 +30,17 @@ def test_the_completions_of_a_call_are_summed() -> None:
     assert price.of([Completion("nobody counted")]) == 0.0
 
 
+def test_a_batch_costs_its_share_of_what_is_listed() -> None:
+    price, one = Price(2.0, 10.0, 0.5, batch=0.5), Completion("x", input_tokens=1000, output_tokens=100)
+    batched = Completion("x", input_tokens=1000, output_tokens=100, batched=True)
+    assert price.of([one, batched]) == pytest.approx((3000 + 1500) / 1e6)
+    assert price.saved([one, batched]) == pytest.approx(1500 / 1e6)
+    assert price.batched == Price(1.0, 5.0, 0.25)
+    assert price.batched.of([batched]) == pytest.approx(1500 / 1e6)
+    told = parse_prices(["openai/mine=1,2", "openai/mine@http://127.0.0.1:8000/v1=1,2", "vllm/mine=1,2"])
+    assert [found.batch for found in told.values()] == [0.5, 1.0, 1.0]
+
+
 def test_what_is_written_to_the_cache_has_a_price_of_its_own() -> None:
     told = Completion("x", input_tokens=1000, output_tokens=0, cached_tokens=200, cache_write_tokens=700)
     # 100 × $4 + 200 × $0.4 + 700 × $5, a million each.
@@ -69,7 +80,7 @@ def test_another_server_has_other_prices(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_users_word_stands_over_the_table() -> None:
     given = parse_prices(["openai/gpt-4o=1,2", "openai/x@http://h:1/v1=1,0.25,2", "vllm/m=0.1,0.1"])
-    assert find_price("openai/gpt-4o", given) == Price(1.0, 2.0, source="--price")
+    assert find_price("openai/gpt-4o", given) == Price(1.0, 2.0, batch=0.5, source="--price")
     assert find_price("openai/x@http://h:1/v1", given) == Price(1.0, 2.0, 0.25)
     assert find_price("vllm/m", given) == Price(0.1, 0.1)
     assert find_price("vllm/other", given) is FREE

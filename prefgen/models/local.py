@@ -122,8 +122,9 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Any, spec: str, capabilities: Capabilities | None = None) -> None:
         self.tokenizer, self._spec = tokenizer, spec
         self._capabilities = capabilities or Capabilities()
-        # A tokenizer hands out its vocabulary as a copy, which for each call would cost more than the call.
+        # Asked for by every call, and a tokenizer hands out its vocabulary as a copy.
         self._labels: dict[str, list[int]] = {}
+        self._tokens: dict[str, int | None] = {}
 
     def prompt(self, messages: Messages, *, thinking: bool = True) -> tuple[list[int], bool]:
         """Token ids of a conversation that the model shall answer, and whether they end in `<think>`.
@@ -154,8 +155,10 @@ class ChatTokenizer:
 
     def token_of(self, word: str) -> int | None:
         """The token that is exactly this word, without a space before it; None if it takes several."""
-        ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
-        return int(ids[0]) if len(ids) == 1 else None
+        if word not in self._tokens:
+            ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
+            self._tokens[word] = int(ids[0]) if len(ids) == 1 else None
+        return self._tokens[word]
 
     def _variants(self, word: str) -> list[int]:
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()

@@ -32,7 +32,7 @@ class Prefixes:
     def __init__(self) -> None:
         self._least = LEAST_CHARACTERS
         self._used: dict[bytes, float] = {}
-        self._written: dict[bytes, asyncio.Event] = {}
+        self._writing: dict[bytes, asyncio.Event] = {}
 
     def worth(self, request: CompletionRequest, draws_each: int = 1) -> tuple[Shared, ...]:
         """Those that are long enough and that a further call has too, the shorter first; at most four.
@@ -55,13 +55,17 @@ class Prefixes:
 
         A writer that fails is followed by the next in line.
         """
-        mine = [key for mark in marks if await self._is_ours(key := prefix_key(request, mark))]
+        keys = [prefix_key(request, mark) for mark in marks]
+        mine: list[bytes] = []
         try:
+            for key in keys:
+                if await self._is_ours(key):
+                    mine.append(key)
             yield
-            self._keep(prefix_key(request, mark) for mark in marks)
+            self._keep(keys)
         finally:
             for key in mine:
-                self._written.pop(key).set()
+                self._writing.pop(key).set()
 
     def learn(self, request: CompletionRequest, marks: Sequence[Shared], cached: int) -> None:
         """From a reply that neither read nor wrote a token: the model caches only what is longer."""
@@ -74,10 +78,10 @@ class Prefixes:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MOST_WAIT):
                 while time.monotonic() - self._used.get(key, -_LIFETIME) >= _LIFETIME:
-                    if key not in self._written:
-                        self._written[key] = asyncio.Event()
+                    if key not in self._writing:
+                        self._writing[key] = asyncio.Event()
                         return True
-                    await self._written[key].wait()
+                    await self._writing[key].wait()
         return False
 
     def _keep(self, keys: Iterable[bytes]) -> None:

@@ -66,7 +66,7 @@ class Through:
             busy=busy, tell=self.told.append, warn=self.warned.append,
         )  # fmt: skip
         self.batches.start()
-        self.model = RecordedModel(self.batches, ledger)
+        self.model = RecordedModel(self.batches, ledger, claims=False)
 
     async def ask(self, *texts: str, **how: Any) -> list[Any]:
         calls = (self.model.complete(request(text, **how)) for text in texts)
@@ -505,3 +505,36 @@ async def test_the_store_forgets_what_the_ledger_has(server: BatchServer, tmp_pa
             ("openai-batch-1", "ended", 9)
         ]
     connection.close()
+
+
+async def left_open(server: BatchServer, folder: Path, provider: str = "openai") -> None:
+    server.looks = 1_000_000
+    async with through(server, folder, provider) as opened:
+        waiting = asyncio.create_task(opened.ask(*texts(6)))
+        await until(lambda: bool(server.held))
+    await waiting
+    server.looks = 0
+
+
+async def test_a_batch_of_another_account_is_not_asked_again(server: BatchServer, tmp_path: Path) -> None:
+    await left_open(server, tmp_path)
+    server.held.clear()
+    async with through(server, tmp_path) as opened:
+        answers = await opened.ask(*texts(6))
+    assert isinstance(answers[1], ModelUnavailableError)
+    assert "is not known" in str(answers[1])
+    assert not server.held
+
+
+async def test_results_that_are_kept_no_longer_are_asked_for_again(
+    server: BatchServer, tmp_path: Path
+) -> None:
+    await left_open(server, tmp_path)
+    server.held.clear()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
+        connection.execute("UPDATE batches SET created = created - 31 * 24 * 3600")
+    connection.close()
+    async with through(server, tmp_path) as opened:
+        replies(await opened.ask(*texts(6)))
+    assert any("kept no longer" in line for line in opened.warned)
+    assert server.sizes == [5]

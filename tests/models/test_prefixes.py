@@ -153,6 +153,29 @@ async def test_a_writer_that_fails_is_followed_by_the_next() -> None:
     assert order[4:6] == ["c in", "d in"]
 
 
+async def test_a_writer_that_is_cancelled_while_it_waits_is_followed_by_the_next() -> None:
+    """It was to write the shorter beginning, and waited for the longer one."""
+    prefixes, request = Prefixes(), asked()
+    held = asyncio.Event()
+
+    async def hold() -> None:
+        async with prefixes.turn(request, MARKS[1:]):
+            await held.wait()
+
+    async def call() -> None:
+        async with prefixes.turn(request, MARKS):
+            pass
+
+    holder, waiter = asyncio.create_task(hold()), asyncio.create_task(call())
+    await asyncio.sleep(0.01)
+    waiter.cancel()
+    await asyncio.gather(waiter, return_exceptions=True)
+    held.set()
+    await holder
+    async with asyncio.timeout(5):
+        await call()
+
+
 async def test_nobody_waits_for_a_writer_that_hangs_longer_than_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

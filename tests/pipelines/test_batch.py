@@ -10,12 +10,16 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from batch_server import OK, BatchServer, serving
-from running import Runner, process, rows, some_prompts, write_prompts
+from running import Runner, rows, some_prompts, write_prompts
+
+from prefgen.ledger import Ledger
+from prefgen.prices import Price
 
 PROVIDERS = ("openai", "anthropic")
 both = pytest.mark.parametrize("provider", PROVIDERS)
@@ -142,7 +146,7 @@ def test_looking_often_and_batches_do_not_go_together(
 def test_killed_while_a_batch_is_open_and_resumed(
     provider: str, server: BatchServer, prefgen: Runner, tmp_path: Path
 ) -> None:
-    """kill -9, then the same command in a fresh process, and in the end the tables of a run never killed."""
+    """kill -9, then the same command in another process, and in the end the tables of a run never killed."""
     server.looks = 1_000_000
     command = generating(server, tmp_path, provider)
     running = started(command)
@@ -150,7 +154,8 @@ def test_killed_while_a_batch_is_open_and_resumed(
     running.send_signal(signal.SIGKILL)
     running.communicate()
     server.looks = 1
-    assert process(*command, "--resume").code == 0
+    ran = prefgen(*command, "--resume")
+    assert ran.code == 0, ran.err
     assert not server.asked_twice
     whole = generating(server, tmp_path, provider, "whole")
     assert prefgen(*whole[:-1], tmp_path / "other.sqlite").code == 0
@@ -181,17 +186,21 @@ def test_killed_between_the_intent_and_the_receipt(
     assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 16
 
 
-def test_ctrl_c_leaves_the_batch_and_says_so(server: BatchServer, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_batch_and_says_so(server: BatchServer, prefgen: Runner, tmp_path: Path) -> None:
     server.looks = 1_000_000
-    running = started(generating(server, tmp_path, "openai"))
+    command = generating(server, tmp_path, "openai")
+    running = started(command)
     until(lambda: any(batch.looks for batch in server.held), running)
     begun = time.monotonic()
     running.send_signal(signal.SIGINT)
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "go on at the provider" in told
-    assert "--resume" in told
+    assert told.count("1 batches with 7 requests go on at") == told.count("at the provider") == 1
     assert time.monotonic() - begun < 25
+    # Without --batch they are not waited for, which costs money: so it is said.
+    ran = prefgen(*(item for item in command if item != "--batch"), "--resume")
+    assert ran.code == 0
+    assert "stand in open batches" in ran.err
 
 
 def test_two_processes_send_each_question_once(server: BatchServer, tmp_path: Path) -> None:
@@ -214,16 +223,47 @@ def test_a_budget_pays_what_it_can_and_the_rest_on_resume(
     assert not server.asked_twice
 
 
-def test_a_run_without_batch_warns_of_what_stands_open(
+def test_a_batch_is_booked_at_its_price(server: BatchServer, prefgen: Runner, tmp_path: Path) -> None:
+    """The table's prices are for the providers' own addresses: here one stands in the user's table."""
+    prices = {spec(server, "openai", name): Price(1.0, 10.0, batch=0.5) for name in ("writer", "judge")}
+    listed = replace(prices[spec(server, "openai", "judge")], batch=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.judging.parse_prices", lambda pairs: prices)
+        ran = prefgen(*generating(server, tmp_path, "openai"), "--json")
+    assert ran.code == 0, ran.err
+    usage, quote = ran.result["usage"], ran.result["quote"]
+    whole = listed.cost(usage["input_tokens"], usage["output_tokens"])
+    # The pilot of the quote and the first questions were asked directly.
+    share = sum(server.sizes) / (sum(server.sizes) + len(server.direct))
+    assert 0.5 < share < 0.95
+    assert usage["cost_usd"] == pytest.approx(whole * (1 - share / 2), rel=0.05)
+    assert quote["cost_usd"]["low"] <= usage["cost_usd"] * 1.1
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        booked = ledger.read("SELECT sum(cost_usd), sum(requests) FROM spending")
+    assert booked == [(pytest.approx(usage["cost_usd"]), usage["requests"])]
+
+
+def test_no_more_than_the_cap_is_sent_and_a_resume_pays_the_rest(
     server: BatchServer, prefgen: Runner, tmp_path: Path
 ) -> None:
-    command = generating(server, tmp_path, "openai")
-    server.failing = 1_000_000
-    assert prefgen(*command, "--max-requests", 5).code == 4
-    plain = [item for item in command if item != "--batch"]
-    ran = prefgen(*plain, "--resume")
-    assert ran.code == 0
-    assert "stand in open batches" in ran.err
+    prices = {spec(server, "openai", name): Price(1.0, 10.0, batch=0.5) for name in ("writer", "judge")}
+    some_prompts(tmp_path / "p.jsonl", 30)
+    command = [*generating(server, tmp_path, "openai"), "--max-tokens", 64, "--judge-max-tokens", 64]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.judging.parse_prices", lambda pairs: prices)
+        whole = prefgen(
+            *command[:3], tmp_path / "whole", *command[4:], "--ledger", tmp_path / "other", "--json"
+        )
+        cost = whole.result["usage"]["cost_usd"]
+        server.sent.clear()
+        ran = prefgen(*command, "--max-cost", 0.6 * cost)
+        assert ran.code == 4, ran.err
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            assert 0 < ledger.read("SELECT sum(cost_usd) FROM spending")[0][0] <= 0.6 * cost
+        ran = prefgen(*command, "--max-cost", 4 * cost, "--resume", "--json")
+    assert ran.code == 0, ran.err
+    assert not server.asked_twice
+    assert ran.result["usage"]["cost_usd"] == pytest.approx(cost, rel=0.3)
 
 
 def test_calibrate_asks_each_repeat_anew_through_batches(

@@ -112,7 +112,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_run_is_waited_for(prefgen: Ru
 
 
 def test_two_runs_at_once_pay_for_nothing_twice(tmp_path: Path) -> None:
-    some_prompts(tmp_path / "p.jsonl", 30)
+    some_prompts(tmp_path / "p.jsonl", 12)
     script = str(Path(sys.executable).with_name("prefgen"))
     with stub(latency=0.1) as url:
         commands = [
@@ -136,9 +136,9 @@ def test_two_runs_at_once_pay_for_nothing_twice(tmp_path: Path) -> None:
     (count,) = connection.execute("SELECT count(*) FROM answers").fetchone()
     connection.close()
     judgments = len(rows(tmp_path / "one" / "judgments.parquet"))
-    assert count == 30 * 3 + judgments
+    assert count == 12 * 3 + judgments
     # One call a prompt, one a judgment: what one run was asking, the other waited for.
-    assert (paid, sent["seen twice"]) == (30 + judgments, 0)
+    assert (paid, sent["seen twice"]) == (12 + judgments, 0)
 
 
 class Renamed(ScriptedModel):

@@ -96,8 +96,8 @@ class BatchModel:
         """The run is ending, and nobody waits any longer. What is being sent is still sent and written down;
         what was sent goes on at the provider."""
         self._leaving = True
-        if self._turns:
-            stand = self._store.open_batches(self.identity)
+        stand = self._store.open_batches(self.identity) if self._turns else []
+        if stand:
             told = f"{len(stand)} batches with {sum(batch.requests for batch in stand)} requests"
             self._tell(
                 f"{self.spec}: {told} go on at the provider; the same command with --resume collects them"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from prefgen.completion import CompletionRequest, Model, Reply
 from prefgen.errors import TransientError
 from prefgen.models.http import Endpoint, wire_error
-from prefgen.models.wire import HTTPAnswer
+from prefgen.models.wire import MOST_BYTES, HTTPAnswer
 
 SKEW = 600.0
 """Seconds by which a provider's clock and ours may differ."""
@@ -118,6 +118,8 @@ async def read_lines(response: AbstractAsyncContextManager[Any]) -> AsyncIterato
             for line in lines:
                 if line.strip():
                     yield line
+            if len(rest) > MOST_BYTES:
+                raise TransientError(f"a line of more than {MOST_BYTES >> 20} MiB in a batch's results")
     if rest.strip():
         yield rest
 
