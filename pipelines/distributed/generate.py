@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from pipelines.console import Console
@@ -45,7 +46,9 @@ async def generate_on_ray(
                 stack.push_async_callback(roles.close_all)
                 roles.budget, roles.shared = leases.budget, leases.limit
                 files = {str(path): path.read_bytes() for path in judging_files(config)}
-                job = Job(config, files, pairing, run.attempt, run.id)
+                ledger_file = config.ledger and config.ledger.absolute()
+                there = config.model_copy(update={"ledger": ledger_file})
+                job = Job(there, files, pairing, run.attempt, run.id, Path.cwd())
                 workers = config.policy_workers + config.judge_workers
                 size = config.shard_size or shard_size(inputs.prompts, workers)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import tempfile
 import threading
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,13 +43,15 @@ COUNTED = ("cached_requests", "retries", "rate_limited")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker is told. `files`: the content of the config's files, which other machines lack."""
+    """What every worker is told. `files`: the content of the config's files, which other machines lack;
+    `folder`: the driver's, to which paths are relative."""
 
     config: GenerateConfig
     files: Mapping[str, bytes]
     pairing: Pairing
     attempt: int
     run: str
+    folder: Path
 
 
 def worker_share(config: GenerateConfig, model: str) -> float:
@@ -79,7 +83,12 @@ class Worker:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _open(self) -> None:
-        config = with_files(self._job.config, self._job.files)
+        with suppress(OSError):  # A machine that has no such folder is told which path it lacks.
+            os.chdir(self._job.folder)
+        with tempfile.TemporaryDirectory(prefix="prefgen-") as folder:
+            await self._open_with(with_files(self._job.config, self._job.files, Path(folder)))
+
+    async def _open_with(self, config: GenerateConfig) -> None:
         share = partial(worker_share, config)
         self._leases = Leases(self._ask, config.max_requests, config.max_cost, share)
         self._ledger = NotingLedger(config.ledger or default_path(), self._leases.book)
@@ -181,9 +190,8 @@ class Assessor(Worker):
         return self._job.config.judge
 
 
-def with_files(config: GenerateConfig, files: Mapping[str, bytes]) -> GenerateConfig:
+def with_files(config: GenerateConfig, files: Mapping[str, bytes], folder: Path) -> GenerateConfig:
     """The config with its files where this machine has them."""
-    folder = Path(tempfile.mkdtemp(prefix="prefgen-"))
     placed: dict[str, Any] = {}
     for number, (name, content) in enumerate(sorted(files.items())):
         path = folder / f"{number}-{Path(name).name}"

@@ -26,6 +26,8 @@ from pipelines.distributed.cluster import Pool
 from pipelines.distributed.ledger import NotingLedger, noted, put_all
 from pipelines.distributed.rows import pack, unpack
 from pipelines.distributed.shards import Shards, shard_size
+from pipelines.distributed.workers import with_files
+from pipelines.generate_config import GenerateConfig
 from prefgen.ledger import Ledger, Paid
 from prefgen.messages import user
 from prefgen.prompt import Prompt
@@ -132,6 +134,18 @@ def test_without_ray_the_command_to_type_is_told(
     ran = prefgen("generate", tmp_path / "p.jsonl", *FAKES, "--out", tmp_path / "run", "--engine", "ray")
     assert ran.code == 2
     assert 'pip install "prefgen[ray]"' in ran.err
+
+
+def test_the_judges_files_are_where_the_worker_is(tmp_path: Path) -> None:
+    config = GenerateConfig(
+        prompts=Path("p"), out=Path("o"), policy=("scripted/writer",), judge=("scripted/judge",),
+        constitution="mine.yaml", judging="score", scale=Path("deep/mine.yaml"),
+    )  # fmt: skip
+    there = with_files(config, {"mine.yaml": b"id: one", "deep/mine.yaml": b"id: two"}, tmp_path)
+    assert Path(there.constitution).read_text() == "id: one"
+    assert there.scale is not None
+    assert there.scale.read_text() == "id: two"
+    assert there.model_copy(update={"constitution": "mine.yaml", "scale": config.scale}) == config
 
 
 @needs_ray
