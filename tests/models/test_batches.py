@@ -66,7 +66,7 @@ class Through:
             busy=busy, tell=self.told.append, warn=self.warned.append,
         )  # fmt: skip
         self.batches.start()
-        self.model = RecordedModel(self.batches, ledger, claims=False)
+        self.model = RecordedModel(self.batches, ledger, claiming=False)
 
     async def ask(self, *texts: str, **how: Any) -> list[Any]:
         calls = (self.model.complete(request(text, **how)) for text in texts)
