@@ -24,21 +24,20 @@ class DriftWatch:
     """Sees the outcomes in order.
 
     The name a judge is served under is always watched. Every `every` prompts the first comparisons of the run
-    are asked anew: `again(name)` is the judge, which knows from the ledger only what it was asked under that
-    name. While everything comes from the ledger there is nothing to check.
+    are asked anew: `judge(name)` is the judge, which knows from the ledger only what it was asked under that
+    name, None being that of the run. While everything comes from the ledger there is nothing to check.
     """
 
     def __init__(
         self,
         run: RunDirectory,
         roles: Roles,
-        judge: Judge,
-        again: Callable[[str], Awaitable[Judge]],
+        judge: Callable[[str | None], Awaitable[Judge]],
         *,
         every: int,
         accept: bool,
     ) -> None:
-        self._run, self._roles, self._judge, self._again = run, roles, judge, again
+        self._run, self._roles, self._judge = run, roles, judge
         self._every, self._accept = every, accept
         self._served: dict[str, list[str]] = {}
         self._probes: list[Probe] = []
@@ -77,14 +76,14 @@ class DriftWatch:
             self._probes.append(Probe(outcome.prompt, judged[0], judged[1]))
 
     async def _start(self) -> None:
-        first = await answers(self._judge, self._probes)
+        first = await self._ask(None)
         self._baseline = first, await self._ask("repeat")
         self._paid = self._roles.usage["requests"]
         if self._run.attempt:  # The run may have been paused: look before more is paid for.
             await self._check()
 
-    async def _ask(self, name: str) -> dict[Asked, float]:
-        return await answers(await self._again(name), self._probes)
+    async def _ask(self, name: str | None) -> dict[Asked, float]:
+        return await answers(await self._judge(name), self._probes)
 
     async def _check(self) -> None:
         assert self._baseline is not None, "asked first"
@@ -96,8 +95,9 @@ class DriftWatch:
                 self._baseline = later, await self._ask(f"repeat {self._run.attempt}.{self._seen}")
             else:
                 self._run.ended_owing()  # Resuming asks the probes anew: the judge may be back.
+            judge = await self._judge(None)
             self._tell(
-                f"{self._judge.name} no longer judges as at the start: after {self._seen} prompts, "
+                f"{judge.name} no longer judges as at the start: after {self._seen} prompts, "
                 f"{found.n} questions of the first ones were asked again, and the answers have moved by "
                 f"{found.change:.2f} log-odds on average, {found.noise:.2f} when they were asked twice at "
                 f"the start (p = {found.p_value:.2g})"

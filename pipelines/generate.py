@@ -8,7 +8,8 @@ is running again: every answer already paid for comes from the ledger.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,15 +22,15 @@ from pipelines.console import Console
 from pipelines.drift import DriftWatch
 from pipelines.generate_config import RUN_OPTIONS, GenerateConfig
 from pipelines.judging import check_judging, judging_files, make_judge, roles_of, served, served_judges
-from pipelines.line import Line, in_order, make_line
-from pipelines.outcome import Outcome
+from pipelines.line import Line, Outcomes, make_line
+from pipelines.outcome import Pairing
 from pipelines.publish import Publisher, environment, finish_run, sha256_of, warn_of_no_pairs
 from pipelines.quote import check_cap, dollars, make_quote, quote_in_words
 from pipelines.roles import Roles
 from pipelines.signature import signature
 from prefgen import __version__
 from prefgen.decontamination import Overlap, read_index
-from prefgen.errors import BudgetError, GateError, InputError, first_of
+from prefgen.errors import BudgetError, GateError, InputError, UsageError, first_of
 from prefgen.ledger import Ledger, default_path
 from prefgen.models import ModelSpec, family
 from prefgen.planted import MUST_HOLD
@@ -50,6 +51,9 @@ class Inputs:
     carried: CarriedColumns
     hashes: dict[str, str]
     contaminated: Mapping[str, Overlap]
+
+
+Make = Callable[[GenerateConfig, Roles, Pairing, RunDirectory, Inputs], Awaitable[Outcomes]]
 
 
 def look_over(config: GenerateConfig) -> Inputs:
@@ -91,12 +95,29 @@ async def generate(
     for spec in config.policy:
         ModelSpec.parse(spec)
     check_judging(config)
+    if config.engine == "ray":
+        if quote:
+            raise UsageError(
+                "--quote asks in this process: leave --engine ray out; what it pays for is kept in the ledger"
+            )
+        from pipelines.distributed.generate import generate_on_ray
+
+        return await generate_on_ray(config, console, resume=resume, overwrite=overwrite)
     with Ledger(config.ledger or default_path()) as ledger:
         async with roles_of(config, ledger, console, config.policy) as roles:
             prices = [roles.price(spec) for spec in (*config.policy, *config.judges)]
             costs = any(price is not None and not price.free for price in prices)
             quoting: Quoting = "only" if quote else "before" if costs else "no"
             return await generate_with(config, roles, resume=resume, overwrite=overwrite, quoting=quoting)
+
+
+async def here(
+    config: GenerateConfig, roles: Roles, pairing: Pairing, run: RunDirectory, inputs: Inputs
+) -> Outcomes:
+    """Made in this process."""
+    if config.engine == "ray":
+        raise UsageError("engine: ray goes with prefgen generate; other jobs make pairs in their own process")
+    return await make_line(config, roles, pairing, run.attempt)
 
 
 async def generate_with(
@@ -106,8 +127,9 @@ async def generate_with(
     resume: bool = False,
     overwrite: bool = False,
     quoting: Quoting = "no",
+    make: Make = here,
 ) -> dict[str, Any]:
-    """The same with models that a larger job holds open."""
+    """The same with models that a larger job holds open. `make`: where the work is done."""
     inputs = look_over(config)
     weighing = Weighing(combine=config.combine)
     pairing, calibrated = pairing_of(config, signature(config), weighing, roles.console)
@@ -124,9 +146,10 @@ async def generate_with(
         if roles.run is None:
             roles.begin(run.id)
         started = time.monotonic()
-        line = await make_line(config, roles, pairing, run.attempt)
+        line = await make(config, roles, pairing, run, inputs)
         quote = None
         if quoting != "no":
+            assert isinstance(line, Line), "a quote is made in this process"
             quote = await make_quote(config, line, roles, inputs.prompts, inputs.contaminated)
         if quoting == "only":
             run.take_back()
@@ -138,7 +161,7 @@ async def generate_with(
         publisher = Publisher(run, config.format, inputs.carried)
         if inputs.contaminated:
             publisher.counts.dropped["contaminated"] = len(inputs.contaminated)
-        watch = await drift_watch(config, roles, run, inputs.prompts)
+        watch = drift_watch(config, roles, run, inputs.prompts)
         await produce(config, line, publisher, roles, inputs, watch)
         timings = {"start_models": ready - started, "sample_and_judge": time.monotonic() - ready}
         notes = {"calibration": calibrated, "drift": watch.as_json(), "quote": quote}
@@ -160,45 +183,45 @@ def warnings_about(config: GenerateConfig) -> Iterator[str]:
         yield "one order only: the judge's liking for a position goes into the labels"
 
 
-async def drift_watch(config: GenerateConfig, roles: Roles, run: RunDirectory, prompts: int) -> DriftWatch:
+def drift_watch(config: GenerateConfig, roles: Roles, run: RunDirectory, prompts: int) -> DriftWatch:
     """A model in this process stays what it is: only a judge behind an API is asked again, in a long run. Not
     through batches: each question asked again would wait for one, and the run with it."""
 
-    async def again(name: str) -> Judge:
+    async def judge(name: str | None) -> Judge:
         return await make_judge(config, roles.again(name), run.attempt)
 
     remote = not all(spec.startswith(("vllm/", "transformers/")) for spec in config.judge)
     asked_again = remote and not config.batch and prompts > config.drift_every
     every = config.drift_every if asked_again else 0
-    judge = await make_judge(config, roles, run.attempt)
-    return DriftWatch(run, roles, judge, again, every=every, accept=config.accept_drift)
+    return DriftWatch(run, roles, judge, every=every, accept=config.accept_drift)
 
 
 async def produce(
     config: GenerateConfig,
-    line: Line,
+    line: Outcomes,
     publisher: Publisher,
     roles: Roles,
     inputs: Inputs,
     watch: DriftWatch,
 ) -> None:
     """Runs the line over all prompts and hands the outcomes to the publisher in order."""
-    prompts = (item for item in read_prompts(config.prompts) if item.id not in inputs.contaminated)
     finished = 0
 
-    async def finish(prompt: Prompt, with_planted: bool) -> Outcome:
+    def work() -> Iterator[tuple[Prompt, bool]]:
+        prompts = (item for item in read_prompts(config.prompts) if item.id not in inputs.contaminated)
+        return ((prompt, number < config.planted) for number, prompt in enumerate(prompts))
+
+    def count() -> None:
         nonlocal finished
-        outcome = await line.run(prompt, with_planted)
         finished += 1
-        return outcome
 
     with roles.console.progress("prompts", inputs.prompts, lambda: roles.state) as advance:
         try:
-            work = (finish(prompt, number < config.planted) for number, prompt in enumerate(prompts))
-            async for outcome in in_order(work, window=config.window):
-                await watch.see(outcome)
-                publisher.append(outcome)
-                advance()
+            async with aclosing(line.outcomes(work, count)) as outcomes:
+                async for outcome in outcomes:
+                    await watch.see(outcome)
+                    publisher.append(outcome)
+                    advance()
         except BaseException as error:
             publisher.abandon()
             reached = first_of(error, BudgetError)

@@ -11,6 +11,7 @@ from judges.evidence import Evidence
 from judges.listwise import MOST
 from judges.pairwise import PrincipleMode
 from judges.ranking import Meetings
+from pipelines.distributed.config import RAY_OPTIONS, RayConfig
 from prefgen.models.ensemble import EnsembleMode
 from prefgen.pairing import KTOLabels, PairingRule, Strategy
 from prefgen.rows import Format
@@ -31,6 +32,7 @@ RUN_OPTIONS = (
     "ledger",
     "max_failure_share",
     "accept_drift",
+    *RAY_OPTIONS,
     "batch",
     "batch_size",
     "batch_poll",
@@ -285,7 +287,7 @@ class JudgeConfig(JudgingConfig):
     """JSONL file of verdicts."""
 
 
-class GenerateConfig(PairingConfig, JudgingConfig):
+class GenerateConfig(PairingConfig, JudgingConfig, RayConfig):
     prompts: Path
     """Prompt file: .jsonl .json .csv .parquet .txt."""
     out: Path
@@ -339,6 +341,14 @@ class GenerateConfig(PairingConfig, JudgingConfig):
             )
         if self.judging == "listwise" and self.n * len(self.policy) > MOST:
             raise ValueError(f"--judging listwise ranks at most {MOST} candidates of a prompt: lower --n")
+        return self
+
+    @model_validator(mode="after")
+    def _ray_can(self) -> Self:
+        if self.engine == "ray" and self.n_first is not None:
+            raise ValueError("--n-first goes with --engine local: on Ray who judges does not sample")
+        if self.engine == "ray" and self.batch:
+            raise ValueError("--batch goes with --engine local: batches need no workers")
         return self
 
     @model_validator(mode="after")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from judges.judge import Judge
 from pipelines.generate_config import GenerateConfig
@@ -23,17 +23,40 @@ from prefgen.recorded import RecordedModel
 from prefgen.sampling import Sampled, SamplingPlan, sample
 
 T = TypeVar("T")
+Work = Callable[[], Iterator[tuple[Prompt, bool]]]
+"""The prompts of a job in order, each with whether it carries planted pairs."""
+
+
+class Outcomes(Protocol):
+    """What makes the outcomes of a job. `pairing` is whole once there is an outcome."""
+
+    @property
+    def pairing(self) -> Pairing: ...
+
+    def outcomes(self, work: Work, finished: Callable[[], None]) -> AsyncGenerator[Outcome, None]:
+        """In the order of the prompts; `finished()` whenever one is finished, in whatever order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Policies, judges and rules. `judges`: one, which may be a jury, or those of a cascade in order."""
+    """Policies, judges and rules. `judges`: one, which may be a jury, or those of a cascade in order.
+    `window`: prompts under way at once."""
 
     policies: Sequence[RecordedModel]
     judges: Sequence[Judge]
     plan: SamplingPlan
     pairing: Pairing
     judge_unfinished: bool
+    window: int = 64
+
+    def outcomes(self, work: Work, finished: Callable[[], None]) -> AsyncGenerator[Outcome, None]:
+        async def finish(prompt: Prompt, with_planted: bool) -> Outcome:
+            outcome = await self.run(prompt, with_planted)
+            finished()
+            return outcome
+
+        return in_order((finish(prompt, planted) for prompt, planted in work()), self.window)
 
     async def run(self, prompt: Prompt, with_planted: bool) -> Outcome:
         outcome = await self._round(prompt, self.plan.rounds[0])
@@ -46,11 +69,26 @@ class Line:
                 outcome = replace(outcome, sampled=replace(outcome.sampled, failures=failures))
                 break
             outcome = further
-        return replace(outcome, planted=await self._plant(outcome)) if with_planted else outcome
+        return await self._checked(outcome) if with_planted else outcome
 
     async def _round(self, prompt: Prompt, n: int) -> Outcome:
         """What the first `n` candidates come to. What is known of fewer comes from the ledger."""
-        sampled = await sample(prompt, self.policies, self.plan, n)
+        return await self._judge_all(prompt, await sample(prompt, self.policies, self.plan, n))
+
+    async def sample(self, prompt: Prompt) -> Sampled:
+        """`run` in two halves, where there is one round: the first."""
+        (n,) = self.plan.rounds
+        return await sample(prompt, self.policies, self.plan, n)
+
+    async def judge(self, prompt: Prompt, sampled: Sampled, with_planted: bool) -> Outcome:
+        """And the second."""
+        outcome = await self._judge_all(prompt, sampled)
+        return await self._checked(outcome) if with_planted else outcome
+
+    async def _checked(self, outcome: Outcome) -> Outcome:
+        return replace(outcome, planted=await self._plant(outcome))
+
+    async def _judge_all(self, prompt: Prompt, sampled: Sampled) -> Outcome:
         judged = [item for item in sampled.distinct if self.judge_unfinished or _finished(item)]
         return await self._judge(prompt, sampled, judged)
 
@@ -89,16 +127,26 @@ def _finished(candidate: Candidate) -> bool:
     return not candidate.truncated and not candidate.empty
 
 
-async def make_line(config: GenerateConfig, roles: Roles, pairing: Pairing, attempt: int) -> Line:
-    """The models started. `attempt`: see `judges.asking.Asking`."""
-    if config.combine == "cascade":
+async def make_line(
+    config: GenerateConfig,
+    roles: Roles,
+    pairing: Pairing,
+    attempt: int,
+    *,
+    sampling: bool = True,
+    judging: bool = True,
+) -> Line:
+    """The models started, or of a line that only samples or only judges those. `attempt`: see
+    `judges.asking.Asking`."""
+    judges: list[Judge] = []
+    if judging and config.combine == "cascade":
         judges = await make_judges(config, roles, attempt)
-    else:
+    elif judging:
         judges = [await make_judge(config, roles, attempt)]
     weighing = pairing.weighing
-    principles = weighing.principles or judges[-1].weighing.principles
+    principles = weighing.principles or (judges[-1].weighing.principles if judges else {})
     return Line(
-        policies=[await roles.model(spec) for spec in config.policy],
+        policies=[await roles.model(spec) for spec in config.policy] if sampling else [],
         judges=judges,
         plan=SamplingPlan(
             config.n,
@@ -109,12 +157,13 @@ async def make_line(config: GenerateConfig, roles: Roles, pairing: Pairing, atte
         ),
         pairing=replace(pairing, weighing=replace(weighing, principles=principles)),
         judge_unfinished=config.judge_unfinished,
+        window=config.window,
     )
 
 
 async def in_order(
     work: Iterator[Coroutine[Any, Any, T]], window: int, ahead: int | None = None
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     """The results of `work` in its order, with at most `window` of it under way.
 
     What is done but comes after something that is not waits; at most `ahead` (four windows) are held in all:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from math import comb
@@ -270,9 +272,18 @@ def finish_run(publisher: Publisher, test_share: float, manifest: Mapping[str, A
     }
     write_card(run, whole)
     write_report(run, whole)
-    (run.path / ".work").rmdir()
     run.write_json("manifest.json", whole)
+    _clear(run.path / ".work", owed=bool(counts.failures))
     return whole
+
+
+def _clear(work: Path, *, owed: bool) -> None:
+    """Where answers are owed, a run of many workers goes on from what they brought."""
+    if owed:
+        with suppress(OSError):
+            work.rmdir()
+    else:
+        shutil.rmtree(work)
 
 
 def warn_of_no_pairs(publisher: Publisher, console: Console) -> None:

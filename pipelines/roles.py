@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -27,7 +27,7 @@ from prefgen.recorded import Finishing, RecordedModel, RecordedRewardModel, Usag
 Role: TypeAlias = Literal["policy", "judge"]
 """Who writes, and who judges: what money is told apart by."""
 T = TypeVar("T")
-_REWARD = "reward:"
+REWARD = "reward:"
 _SECRET = re.compile(r"(?i)(?:^|_)(?:token|key|password|secret)$")
 _UNANSWERED = "unanswered"
 VLLM_CALLS = 256
@@ -53,7 +53,8 @@ class _Opened:
 class Roles:
     """Use as an async context manager. `prices`: those the user gave, by spec; `prefgen.prices` knows others.
     `name`: see `again`. `ensemble`: how reward models that are one are combined. `run`: see `begin`.
-    `batching`: of models that are asked through batches."""
+    `batching`: of models that are asked through batches. `shared`: puts the calls to a server under limits
+    that are not this process's alone."""
 
     ledger: Ledger
     console: Console
@@ -66,6 +67,7 @@ class Roles:
     ensemble: EnsembleUse = field(default_factory=EnsembleUse)
     run: str | None = None
     batching: Batching | None = None
+    shared: Callable[[str, Engine], None] | None = None
     _open: dict[str, _Opened] = field(default_factory=dict)
     _closed: list[_Opened] = field(default_factory=list)
     _before: dict[Role, list[Paid]] = field(default_factory=dict)
@@ -94,13 +96,16 @@ class Roles:
         for role in get_args(Role):
             for usage in self._usages(role):
                 usage.run = run
-        self._before = {
-            role: [self._priced(paid) for paid in self.ledger.spent(f"{run}/{role}").values()]
-            for role in get_args(Role)
-        }
-        self._lost = self.ledger.spent(f"{run}/{_UNANSWERED}")
+        self._read_spending()
         spent = [*self._lost.values(), *(paid for told in self._before.values() for paid in told)]
         self.budget.begin(sum(paid.requests for paid in spent), sum(paid.cost_usd or 0.0 for paid in spent))
+
+    def _read_spending(self) -> None:
+        run, spent = self.run, self.ledger.spent
+        self._before = {
+            role: [self._priced(paid) for paid in spent(f"{run}/{role}").values()] for role in get_args(Role)
+        }
+        self._lost = spent(f"{run}/{_UNANSWERED}")
 
     def _priced(self, paid: Paid) -> Paid:
         """What was paid before its price was known, at the price that is known now."""
@@ -109,8 +114,8 @@ class Roles:
             return paid
         return replace(paid, cost_usd=price.cost(paid.input_tokens, paid.output_tokens, paid.cached_tokens))
 
-    def again(self, name: str) -> Roles:
-        """The same models, asked anew: see `RecordedModel.again`."""
+    def again(self, name: str | None) -> Roles:
+        """The same models, asked anew: see `RecordedModel.again`; None: as the run asks them."""
         return replace(self, name=name)
 
     async def model(self, text: str, role: Role = "policy") -> RecordedModel:
@@ -143,6 +148,7 @@ class Roles:
         # Whose batch a question is in is known to all processes.
         usage = self._usage(spec, role)
         model = RecordedModel(asked, self.ledger, usage, claiming=asked is engine)
+        self._share(spec, spec.text, engine.engine)
         self._open[spec.text] = _Opened(engine.engine, adapter, {role: model})
         return model
 
@@ -152,10 +158,14 @@ class Roles:
             return self.limits
         return replace(self.limits, concurrency=max(VLLM_CALLS, self.limits.concurrency))
 
+    def _share(self, spec: ModelSpec, name: str, engine: Engine) -> None:
+        if self.shared is not None and spec.provider not in LOCAL_PROVIDERS:
+            self.shared(name, engine)
+
     async def reward_model(self, text: str) -> RecordedRewardModel:
         """The reward model of a spec, opened at first use. Raises as `prefgen.models.open_reward_model`."""
         spec = ModelSpec.parse(text, REWARD_PROVIDERS)
-        known = self._open.get(_REWARD + spec.text)
+        known = self._open.get(REWARD + spec.text)
         if known is not None and isinstance(known.model, RecordedRewardModel):
             return known.model
         with self.console.step(f"starting {spec.text}"):
@@ -165,7 +175,8 @@ class Roles:
         if usage.price is not None and not usage.price.free:
             usage.price = None  # A score comes without a count of tokens.
         model = RecordedRewardModel(engine, self.ledger, usage)
-        self._open[_REWARD + spec.text] = _Opened(engine.engine, adapter, {"judge": model})
+        self._share(spec, REWARD + spec.text, engine.engine)
+        self._open[REWARD + spec.text] = _Opened(engine.engine, adapter, {"judge": model})
         return model
 
     async def _open_reward(self, spec: ModelSpec) -> RewardModel:
@@ -199,7 +210,7 @@ class Roles:
 
     async def close(self, text: str, *, reward: bool = False) -> None:
         """Ends one model if it is open; its usage still counts."""
-        name = (_REWARD if reward else "") + ModelSpec.parse(text).text
+        name = (REWARD if reward else "") + ModelSpec.parse(text).text
         if name in self._open:
             await self._close(name)
 
@@ -302,7 +313,7 @@ class Roles:
 
     def served(self, text: str, *, reward: bool = False) -> dict[str, Any]:
         """A model's entry in the manifest: as asked for, as served, and what it turned out not to do."""
-        opened = self._open[(_REWARD if reward else "") + ModelSpec.parse(text).text]
+        opened = self._open[(REWARD if reward else "") + ModelSpec.parse(text).text]
         model = opened.model
         entry: dict[str, Any] = {"spec": model.spec, "served": model.identity}
         if isinstance(model, RecordedModel):

@@ -82,15 +82,19 @@ class Gate:
         self._remember(refused=True)
         if self._refused < _REFUSALS:
             return False
-        now = time.monotonic()
-        if now >= self._closed_until:
+        if time.monotonic() >= self._closed_until:
             self._shrink(0.5)
+        self.close(seconds)
+        return True
+
+    def close(self, seconds: float) -> None:
+        """Nobody enters for `seconds`."""
+        now = time.monotonic()
         self._closed_until = max(self._closed_until, now + seconds)
         if self._reopening is not None:
             self._reopening.cancel()
         delay = self._closed_until - now
         self._reopening = asyncio.get_running_loop().call_later(delay + 0.001, self._admit)
-        return True
 
     def _remember(self, *, refused: bool) -> None:
         self._refused += (refused - self._refused) / max(8.0, self.limit)

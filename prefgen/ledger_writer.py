@@ -6,6 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
@@ -18,6 +19,9 @@ Row = tuple[bytes, bytes, str]
 
 MOST_WAITING = 4096
 """Rows of one event loop that wait for the disk at most; who comes later waits to hand its rows over."""
+_LINGER = 0.004
+"""Seconds to wait for more rows where several came together: each round of the two threads takes the
+interpreter lock back and forth, which costs more than the rows."""
 _TOGETHER = 1024
 """Jobs in one transaction at most."""
 # Each statement gives up the interpreter lock, and getting it back from a busy event loop may take 5 ms: many
@@ -152,12 +156,14 @@ class Writer:
         return job.done
 
     def _write_forever(self) -> None:
-        open_for_more = True
+        open_for_more, several = True, False
         while open_for_more:
             jobs = [self._jobs.get()]
+            if several:
+                time.sleep(_LINGER)
             while not self._jobs.empty() and len(jobs) < _TOGETHER:
                 jobs.append(self._jobs.get())
-            open_for_more = None not in jobs
+            open_for_more, several = None not in jobs, len(jobs) > 1
             self._commit([job for job in jobs if job is not None])
         self.connection.close()
 

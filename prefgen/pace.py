@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,13 @@ class Pace:
     """
 
     def __init__(self, allowed: PerMinute) -> None:
-        rates = (allowed.requests, allowed.input_tokens, allowed.output_tokens)
-        self._buckets = [None if rate is None else _Bucket(rate) for rate in rates]
-        self._limited = any(rate is not None for rate in rates)
+        self._allowed = allowed
+        self._buckets = [None if rate is None else _Bucket(rate) for rate in astuple(allowed)]
+        self._limited = any(bucket is not None for bucket in self._buckets)
+
+    def share(self, part: float) -> Pace:
+        """Of `part` of what is allowed: others have the rest."""
+        return Pace(PerMinute(*(None if rate is None else rate * part for rate in astuple(self._allowed))))
 
     async def enter(self, expected: Size) -> None:
         if self._limited:

@@ -85,8 +85,8 @@ class TableWriter:
     Raises UsageError where the disk is full or cannot be written.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self._schema = path, schema
+    def __init__(self, path: Path, schema: pa.Schema, chunk: int = CHUNK) -> None:
+        self.path, self._schema, self._chunk = path, schema, chunk
         self._part = path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._rows: list[Row] = []
@@ -97,7 +97,7 @@ class TableWriter:
     def append(self, row: Row) -> None:
         self._rows.append(row)
         self.count += 1
-        if len(self._rows) >= CHUNK:
+        if len(self._rows) >= self._chunk:
             self._flush()
 
     def _flush(self) -> None:
