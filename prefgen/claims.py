@@ -10,8 +10,6 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 _PATIENCE = 900.0
@@ -25,16 +23,13 @@ class Claims:
         self._path = path
         self._file: int | None = None
 
-    @asynccontextmanager
-    async def hold(self, key: bytes) -> AsyncIterator[bool]:
-        """While no other process asks this question. Yields whether that had to be waited for, and so whether
-        the answer may be there now. Tasks of one process do not keep each other out."""
-        place = int.from_bytes(key[:7])
-        waited = await self._wait(place)
-        try:
-            yield waited
-        finally:
-            self._lock(place, fcntl.LOCK_UN)
+    async def take(self, key: bytes) -> bool:
+        """Returns once no other process asks this question: whether that had to be waited for, and so whether
+        the answer may be there now. `free` must follow. Tasks of one process do not keep each other out."""
+        return await self._wait(int.from_bytes(key[:7]))
+
+    def free(self, key: bytes) -> None:
+        self._lock(int.from_bytes(key[:7]), fcntl.LOCK_UN)
 
     def close(self) -> None:
         if self._file is not None:

@@ -18,10 +18,11 @@ class PerMinute:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of one call, expected or counted."""
+    """Of one call, expected or counted. `characters`: of its messages."""
 
     input_tokens: float = 0.0
     output_tokens: float = 0.0
+    characters: int = 0
 
 
 class _Bucket:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -184,10 +183,13 @@ class RecordedModel:
         apart = self.capabilities.lacks("n")
         if len(known) < len(keys):
             first = keys[request.samples[0]]
-            async with self._ledger.claims.hold(first) if self._claiming else nullcontext(False) as waited:
-                if waited:
-                    known = self._ledger.get(list(keys.values()))
+            if self._claiming and await self._ledger.claims.take(first):
+                known = self._ledger.get(list(keys.values()))
+            try:
                 known |= await self._ask(request, keys, known, apart)
+            finally:
+                if self._claiming:
+                    self._ledger.claims.free(first)
         else:
             self.usage.cached_requests += 1
         completions, served = zip(*(_from_json(known[key]) for key in keys.values()), strict=True)

@@ -19,9 +19,10 @@ class TokenEstimate:
 
     def expect(self, request: CompletionRequest) -> Size:
         """Of one call with all its draws. Until a reply tells, the whole token limit counts as output."""
+        characters = sum([len(message.content) for message in request.messages])
         allowed = request.sampling.max_tokens * len(request.samples)
         return Size(
-            characters(request) * self._input / self._characters, allowed * self._output / self._allowed
+            characters * self._input / self._characters, allowed * self._output / self._allowed, characters
         )
 
     def learn(self, request: CompletionRequest, expected: Size, reply: Reply) -> Size:
@@ -31,14 +32,10 @@ class TokenEstimate:
         counted_in, counted_out = expected.input_tokens, expected.output_tokens
         if None not in told:
             counted_in = sum(filter(None, told))
-            self._characters += characters(request)
+            self._characters += expected.characters
             self._input += counted_in
         if None not in written:
             counted_out = sum(filter(None, written))
             self._allowed += request.sampling.max_tokens * len(request.samples)
             self._output += counted_out
-        return Size(counted_in, counted_out)
-
-
-def characters(request: CompletionRequest) -> int:
-    return sum(len(message.content) for message in request.messages)
+        return Size(counted_in, counted_out, expected.characters)

@@ -25,9 +25,10 @@ from pathlib import Path
 from prefgen.claims import Claims
 
 async def hold():
-    async with Claims(Path(sys.argv[1])).hold(bytes.fromhex(sys.argv[2])):
-        print("held", flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+    claims = Claims(Path(sys.argv[1]))
+    await claims.take(bytes.fromhex(sys.argv[2]))
+    print("held", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
 
 asyncio.run(hold())
 """
@@ -49,16 +50,15 @@ def held_elsewhere(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 async def test_a_question_nobody_asks_is_not_waited_for(tmp_path: Path) -> None:
     subject = Claims(tmp_path / "c")
     for key in (KEY, KEY, OTHER):
-        async with subject.hold(key) as waited:
-            assert not waited
+        assert not await subject.take(key)
+        subject.free(key)
     subject.close()
 
 
 async def test_a_question_another_process_asks_is_waited_for_until_it_is_done(tmp_path: Path) -> None:
     subject = Claims(tmp_path / "c")
     with held_elsewhere(tmp_path / "c") as other:
-        async with subject.hold(OTHER) as waited:
-            assert not waited
+        assert not await subject.take(OTHER)
         waiting = asyncio.create_task(_taken(subject))
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -80,8 +80,7 @@ async def test_a_process_that_was_killed_holds_nothing(tmp_path: Path) -> None:
 
 
 async def _taken(subject: Claims) -> bool:
-    async with subject.hold(KEY) as waited:
-        return waited
+    return await subject.take(KEY)
 
 
 async def test_a_process_that_was_stopped_is_not_waited_for_for_ever(

@@ -22,8 +22,12 @@ def test_before_any_reply_a_token_is_four_characters_and_answers_are_as_long_as_
 def test_means_over_what_was_told() -> None:
     """300 + 100 characters were 100 + 60 tokens; 80 of 200 allowed tokens were written."""
     estimate = TokenEstimate()
-    estimate.learn(ask(300), Size(), Reply((Completion("", input_tokens=100, output_tokens=20),), ""))
-    estimate.learn(ask(100), Size(), Reply((Completion("", input_tokens=60, output_tokens=60),), ""))
+    estimate.learn(
+        ask(300), Size(characters=300), Reply((Completion("", input_tokens=100, output_tokens=20),), "")
+    )
+    estimate.learn(
+        ask(100), Size(characters=100), Reply((Completion("", input_tokens=60, output_tokens=60),), "")
+    )
     expected = estimate.expect(ask(1000, max_tokens=10, draws=2))
     assert (expected.input_tokens, expected.output_tokens) == (pytest.approx(400), pytest.approx(8))
 

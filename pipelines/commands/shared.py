@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -32,8 +33,16 @@ def used_directory(function: F) -> F:
     return function
 
 
+def run_lean() -> None:
+    """Lets the garbage collector look more rarely, and never again at what is loaded already: thousands of calls
+    in flight are many objects and no garbage. It took a fifth of the time of a call."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 def wait_for(job: Coroutine[Any, Any, T]) -> T:
     """Runs a job to its end, on uvloop where that is installed: it takes less CPU for each call."""
+    run_lean()
     try:
         import uvloop
     except ImportError:
