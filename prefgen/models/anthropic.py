@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
 
-import httpx2
 from pydantic import BaseModel
 
 from prefgen.completion import (
@@ -23,7 +22,7 @@ from prefgen.completion import (
 from prefgen.errors import RequestRefusedError, UnsupportedParameterError
 from prefgen.messages import Message
 from prefgen.models.answers import answer_text, choice_schema
-from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body
+from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body, tls_of
 from prefgen.models.prefixes import Prefixes
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -51,7 +50,7 @@ class AnthropicModel:
         key = find_key("ANTHROPIC_API_KEY", api_key, url, spec)
         # The SDK adds /v1 itself; a URL pasted from an OpenAI-style server has it already.
         url = (url or DEFAULT_URL).rstrip("/").removesuffix("/v1")
-        tls = httpx2.create_ssl_context()
+        tls = tls_of(url)
         client = anthropic.AsyncAnthropic(
             api_key=key, base_url=url, max_retries=0, http_client=open_http(tls)
         )

@@ -107,6 +107,13 @@ def _has_proxy(url: str) -> bool:
     return bool({parts.scheme, "all"} & proxies.keys()) and not proxy_bypass(parts.netloc.rpartition("@")[2])
 
 
+def tls_of(url: str) -> ssl.SSLContext:
+    """Verifies certificates. Reading those that are trusted takes a while, and http needs none of them."""
+    if url.startswith("https:"):
+        return httpx2.create_ssl_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def open_http(tls: ssl.SSLContext) -> httpx2.AsyncClient:
     """For an SDK: how many calls there are and how long an answer may take is for the engine."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-import httpx2
 from pydantic import BaseModel, Field
 
 from prefgen.completion import (
@@ -22,7 +21,7 @@ from prefgen.completion import (
 from prefgen.errors import RequestRefusedError, UnsupportedParameterError
 from prefgen.messages import as_dicts
 from prefgen.models.answers import answer_text, choice_schema
-from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body
+from prefgen.models.http import Endpoint, each, find_key, open_http, parse_body, tls_of
 from prefgen.models.prefixes import Prefixes, prefix_key
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -116,7 +115,7 @@ def open_endpoint(name: str, spec: str, url: str | None, api_key: str | None) ->
 
     key = find_key("OPENAI_API_KEY", api_key, url, spec)
     url = url or DEFAULT_URL
-    tls = httpx2.create_ssl_context()
+    tls = tls_of(url)
     client = openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=open_http(tls))
     return Endpoint(spec, name, url, "OPENAI_API_KEY", key, openai, client, tls)
 
