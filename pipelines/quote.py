@@ -29,7 +29,7 @@ from prefgen.completion import Completion
 from prefgen.errors import BudgetError
 from prefgen.models.batches.settings import at_once
 from prefgen.prompt import Prompt, read_prompts
-from prefgen.recorded import Usage, counting
+from prefgen.usage import Usage, counting
 
 PILOT, LOOKED_AT = 8, 2000
 CONFIDENCE, NARROWEST = 0.9, 0.05

@@ -16,13 +16,15 @@ from prefgen.budget import Account, Budget
 from prefgen.completion import Model, RewardModel
 from prefgen.engine import Engine, EngineModel, EngineRewardModel, Limits
 from prefgen.errors import ModelUnavailableError, UsageError
+from prefgen.finishing import Finishing
 from prefgen.ledger import Ledger, LedgerError, Paid
 from prefgen.messages import Json
 from prefgen.models import LOCAL_PROVIDERS, REWARD_PROVIDERS, ModelSpec, open_model, open_reward_model
 from prefgen.models.ensemble import EnsembleUse, find_ensemble
 from prefgen.models.reloading import NotReloadedError, Reloadable, reload_checked
 from prefgen.prices import Price, find_price
-from prefgen.recorded import Finishing, RecordedModel, RecordedRewardModel, Usage
+from prefgen.recorded import RecordedModel, RecordedRewardModel
+from prefgen.usage import Usage
 
 Role: TypeAlias = Literal["policy", "judge"]
 """Who writes, and who judges: what money is told apart by."""

@@ -26,7 +26,7 @@ from prefgen.decontamination import words as words_of
 from prefgen.errors import InputError, UsageError
 from prefgen.messages import parse_messages
 from prefgen.models.answers import answer_text
-from prefgen.models.http import read_failure, refused_capability
+from prefgen.models.failures import read_failure, refused_capability
 from prefgen.models.scripted import _shown
 from prefgen.pairing import similarity
 from prefgen.records import read_records

@@ -12,7 +12,7 @@ from pipelines.distributed.rows import Row
 from pipelines.distributed.workers import COUNTED
 from pipelines.outcome import Pairing
 from pipelines.roles import REWARD, Role, Roles
-from prefgen.recorded import Usage
+from prefgen.usage import Usage
 
 
 @dataclass

@@ -22,7 +22,8 @@ from prefgen.ledger import Ledger
 from prefgen.messages import Message
 from prefgen.models.scripted import ScriptedModel
 from prefgen.prices import Price
-from prefgen.recorded import RecordedModel, Usage
+from prefgen.recorded import RecordedModel
+from prefgen.usage import Usage
 
 QUESTION = Question(
     Template("{{text}}\n{{question}}"), {"text": "x"}, wordings("pairwise"), TwoWords(("A", "B"), "percent_a")

@@ -25,7 +25,8 @@ from prefgen.judgment import JudgeFailure, JudgeResult, Judgment
 from prefgen.ledger import Ledger
 from prefgen.models.scripted import ScriptedModel
 from prefgen.prices import Price
-from prefgen.recorded import RecordedModel, Usage
+from prefgen.recorded import RecordedModel
+from prefgen.usage import Usage
 from prefgen.verdicts import settle
 
 RULES = load_constitution("concise-expert")

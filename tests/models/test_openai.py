@@ -26,7 +26,7 @@ from prefgen.errors import (
 )
 from prefgen.messages import Message, user
 from prefgen.models.answers import cut_thinking
-from prefgen.models.http import Failure, read_failure, refused_capability, retry_after
+from prefgen.models.failures import Failure, read_failure, refused_capability, retry_after
 from prefgen.models.openai import OpenAIModel, build_payload, parse_response
 
 KEY = "sk-test-0123456789abcdef"

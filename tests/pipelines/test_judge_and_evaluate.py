@@ -152,7 +152,7 @@ def test_costs_are_told_by_judgment_and_in_all(tmp_path: Path, prefgen: Runner) 
     assert prefgen("generate", prompts, *FAKES, "--out", tmp_path / "run").code == 0
     # Scripted models cost nothing; a completion's price is worked out by hand here.
     assert {row["cost"] for row in rows(tmp_path / "run/judgments.parquet")} == {0.0}
-    from prefgen.recorded import Usage
+    from prefgen.usage import Usage
 
     usage = Usage(Price(2.0, 10.0))
     usage.add("m", [Completion("x", input_tokens=1_000_000, output_tokens=500_000)])
