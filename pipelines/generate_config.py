@@ -34,7 +34,7 @@ RUN_OPTIONS = (
     "accept_drift",
     *RAY_OPTIONS,
     "batch",
-    "batch_size",
+    "batch_requests",
     "batch_poll",
 )
 """Options that decide how a run goes, not what it makes: a resumed run may change them."""
@@ -134,7 +134,7 @@ class CallConfig(BaseModel):
     """File that remembers every answer. [default: in the user's cache directory]."""
     batch: bool = False
     """Ask models behind OpenAI's or Anthropic's API through their batches: half the price, within a day."""
-    batch_size: int = Field(default=2000, ge=1)
+    batch_requests: int = Field(default=2000, ge=1)
     """With --batch: requests in one batch at most, and prompts under way at once; a waiting call takes about
     20 KB of memory."""
     batch_poll: float = Field(default=120, gt=0)
@@ -145,7 +145,7 @@ class CallConfig(BaseModel):
     @property
     def window(self) -> int:
         """Prompts under way at once."""
-        return self.batch_size if self.batch else 2 * self.concurrency
+        return self.batch_requests if self.batch else 2 * self.concurrency
 
 
 class JudgingConfig(CallConfig):

@@ -113,7 +113,7 @@ def batching(config: CallConfig, models: Sequence[str | None]) -> Batching | Non
     """Raises UsageError where --batch is asked for and no model can have batches."""
     if not config.batch:
         return None
-    settings = BatchSettings(config.batch_size, config.batch_poll, config.attempts)
+    settings = BatchSettings(config.batch_requests, config.batch_poll, config.attempts)
     return Batching(settings, with_servers(models))
 
 

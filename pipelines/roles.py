@@ -216,6 +216,12 @@ class Roles:
         if name in self._open:
             await self._close(name)
 
+    async def settle(self) -> None:
+        """Waits for the calls that are under way."""
+        for opened in self._open.values():
+            for model in opened.models.values():
+                await model.settle()
+
     async def close_all(self) -> None:
         """Ends all models; they open again when they are asked for."""
         for name in [*self._open]:

@@ -178,8 +178,12 @@ class RecordedRewardModel:
         """Whether the model is being asked."""
         return self._finishing.busy
 
-    async def aclose(self) -> None:
+    async def settle(self) -> None:
+        """Waits for the calls that are under way."""
         await self._finishing.wait()
+
+    async def aclose(self) -> None:
+        await self.settle()
         await self._model.aclose()
 
 

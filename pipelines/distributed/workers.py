@@ -103,6 +103,10 @@ class Worker:
     async def _all(self, rows: list[Row]) -> list[Row]:
         done = await asyncio.gather(*map(self._one, rows))
         if done and self._failure is None:
+            if any(row["error"] is not None for row in done):
+                await (
+                    self._roles.settle()
+                )  # The run ends: calls in flight are told of before this worker does.
             await self._leases.tell()
             done[0]["reports"].append(json.dumps(self._report()))
         return done

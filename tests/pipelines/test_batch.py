@@ -102,8 +102,8 @@ def test_only_models_with_batches_are_batched(server: BatchServer, prefgen: Runn
     command[command.index("--policy") + 1] = "scripted/writer"
     assert prefgen(*command, "--engine-arg", "latency=0.3", "--concurrency", 2).code == 0
     assert {batch.provider for batch in server.held} == {"anthropic"}
-    # The judge waits until the policy has written for all prompts, slow as it is.
-    assert max(server.sizes) > 0.7 * sum(server.sizes)
+    # The judge waits for the policy, slow as it is; the planted pairs come after the first answers.
+    assert len(server.sizes) <= 4
 
 
 @pytest.mark.parametrize("named", [True, False])
