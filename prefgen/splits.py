@@ -13,7 +13,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PERMUTATIONS, _BANDS = 64, 16
 _JACCARD = 0.8
-_COMPARED = 1 << 14
+_COMPARED = 1 << 13
 """Pairs whose signatures are in memory at once."""
 _REACH = 1000
 """Within one bucket of a band each text is held against this many that follow; buckets are rarely larger."""
@@ -69,19 +69,28 @@ class NearDuplicates:
     def groups(self) -> Indices:
         """For each text in order, the smallest index of its group."""
         parent = np.arange(self._count)
-        if not self._count:
-            return parent
         self._file.flush()
-        matrix = np.memmap(self._file, np.uint32, "r", shape=(self._count, _PERMUTATIONS))
         rows = _PERMUTATIONS // _BANDS
-        _join_alike(parent, matrix, _buckets(matrix))  # Equal texts first: there may be very many.
-        for band in range(_BANDS):
-            _join_alike(parent, matrix, _buckets(matrix[:, band * rows : (band + 1) * rows]))
+        bands = [slice(start, start + rows) for start in range(0, _PERMUTATIONS, rows)]
+        for columns in (slice(None), *bands):  # Equal texts first: there may be very many.
+            _join_alike(parent, self._matrix, self._buckets(columns))
         return _roots(parent)
 
+    def _matrix(self) -> npt.NDArray[np.uint32]:
+        """All signatures, as long as it is held: what is looked at stays in memory till then."""
+        return np.memmap(self._file, np.uint32, "r", shape=(self._count, _PERMUTATIONS))
 
-def _buckets(part: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
-    """A number for each row: the same for equal rows, for others another but once in 2^64."""
+    def _buckets(self, columns: slice) -> npt.NDArray[np.uint64]:
+        """A number for each signature: where these columns differ another, but once in 2^64."""
+        buckets = np.empty(self._count, np.uint64)
+        self._file.seek(0)
+        for start in range(0, self._count, _COMPARED):
+            part = np.frombuffer(self._file.read(_COMPARED * _PERMUTATIONS * 4), np.uint32)
+            buckets[start : start + _COMPARED] = _mixed(part.reshape(-1, _PERMUTATIONS)[:, columns])
+        return buckets
+
+
+def _mixed(part: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
     weights = np.random.default_rng(0).integers(1, 2**63, part.shape[1], np.uint64) | np.uint64(1)
     mixed = np.zeros(len(part), np.uint64)
     for column, weight in enumerate(weights):
@@ -90,7 +99,9 @@ def _buckets(part: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
     return mixed
 
 
-def _join_alike(parent: Indices, matrix: npt.NDArray[np.uint32], buckets: npt.NDArray[np.uint64]) -> None:
+def _join_alike(
+    parent: Indices, signatures: Callable[[], npt.NDArray[np.uint32]], buckets: npt.NDArray[np.uint64]
+) -> None:
     """Joins the texts of one bucket that are alike. Those joined already are not compared again."""
     order = np.argsort(buckets, kind="stable")
     roots = _roots(parent)
@@ -104,7 +115,9 @@ def _join_alike(parent: Indices, matrix: npt.NDArray[np.uint32], buckets: npt.ND
         joined = False
         for start in range(0, len(first), _COMPARED):
             one, other = first[start : start + _COMPARED], second[start : start + _COMPARED]
+            matrix = signatures()
             alike = (matrix[one] == matrix[other]).mean(axis=1) >= _JACCARD
+            del matrix
             for left, right in zip(one[alike].tolist(), other[alike].tolist(), strict=True):
                 _join(parent, left, right)
             joined |= bool(alike.any())

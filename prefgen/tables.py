@@ -106,6 +106,7 @@ class TableWriter:
             return
         with _disk(self.path):
             self._writer.write_table(pa.Table.from_pylist([dict(row) for row in self._rows], self._schema))
+        pa.default_memory_pool().release_unused()  # It keeps for itself what the largest chunk took.
         self._rows = []
 
     def publish(self) -> None:
