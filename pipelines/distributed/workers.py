@@ -61,6 +61,9 @@ def worker_share(config: GenerateConfig, model: str) -> float:
     return (1 - DRIVERS_SHARE) / max(1, workers)
 
 
+_SETTLING = 2.0
+
+
 class Worker:
     """Called by Ray Data with shards, several at once from threads of its own; they share one event loop, so
     that the models are never without work between two shards."""
