@@ -12,6 +12,7 @@ import os
 import socket
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -62,9 +63,10 @@ def worker_share(config: GenerateConfig, model: str) -> float:
 
 
 _SETTLING = 2.0
+"""Seconds to wait, where the run ends, for calls that are on their way back."""
 
 
-class Worker:
+class Worker(ABC):
     """Called by Ray Data with shards, several at once from threads of its own; they share one event loop, so
     that the models are never without work between two shards."""
 
@@ -107,9 +109,10 @@ class Worker:
         done = await asyncio.gather(*map(self._one, rows))
         if done and self._failure is None:
             if any(row["error"] is not None for row in done):
-                await (
-                    self._roles.settle()
-                )  # The run ends: calls in flight are told of before this worker does.
+                # The run ends. What comes back now is told of before this worker ends; a call that still
+                # waits for its turn will get none.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._roles.settle(), _SETTLING)
             await self._leases.tell()
             done[0]["reports"].append(json.dumps(self._report()))
         return done
@@ -140,18 +143,18 @@ class Worker:
         models = {spec: [self._roles.served(spec), self._roles.served_names(spec)] for spec in self._specs}
         return {"used": {name: used[name] for name in COUNTED}, "models": models}
 
-    def _roles_of(self, config: GenerateConfig) -> Roles:
-        raise NotImplementedError
+    @abstractmethod
+    def _roles_of(self, config: GenerateConfig) -> Roles: ...
 
-    async def _make_line(self, config: GenerateConfig) -> Line:
-        raise NotImplementedError
+    @abstractmethod
+    async def _make_line(self, config: GenerateConfig) -> Line: ...
 
-    async def _work(self, row: Row) -> Row:
-        raise NotImplementedError
+    @abstractmethod
+    async def _work(self, row: Row) -> Row: ...
 
     @property
-    def _specs(self) -> tuple[str, ...]:
-        raise NotImplementedError
+    @abstractmethod
+    def _specs(self) -> tuple[str, ...]: ...
 
 
 class Sampler(Worker):
