@@ -1,8 +1,9 @@
 """What a run will cost, told before it is paid, from a few of its own prompts, really sampled and judged.
 
 What this pilot asks comes from the ledger when the run asks it: nothing is paid twice. Figures are totals of
-the whole run: what it has used so far, and `rest` prompts that are like those of the pilot; a prompt whose
-responses the ledger has is not among the rest. Retries and checks for drift are left out.
+the whole run: what it has used so far, and `rest` prompts that are like those of the pilot. What the ledger
+has of the others, responses and judgments each for themselves, is not among the rest: some are replayed from
+it. Retries and checks for drift are left out.
 
 Low and high are the ends of a 90% prediction interval for the mean of `rest` further prompts, mean ± t s
 √(1/k + 1/rest) (Hahn and Meeker, Statistical Intervals, 1991, chapter 4), on the scale of the logarithm by
@@ -16,8 +17,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import mul
 from statistics import fmean, stdev
 from typing import Any, TypeAlias, get_args
 
@@ -29,9 +32,9 @@ from prefgen.completion import Completion
 from prefgen.errors import BudgetError
 from prefgen.models.batches.settings import at_once
 from prefgen.prompt import Prompt, read_prompts
-from prefgen.usage import Usage, counting
+from prefgen.usage import Usage, counting, replaying
 
-PILOT, LOOKED_AT = 8, 2000
+PILOT, LOOKED_AT, REPLAYED = 8, 2000, 64
 CONFIDENCE, NARROWEST = 0.9, 0.05
 ROLES: tuple[Role, ...] = get_args(Role)
 WHAT = ("calls", "input_tokens", "output_tokens", "cost_usd")
@@ -99,41 +102,70 @@ async def make_quote(
     """`quote` of the manifest. `prompts`: how many there are; `left_out`: ids that are not among them."""
     size = min(PILOT, max(2, prompts // 4), prompts)
     asked = (prompt for prompt in read_prompts(config.prompts) if prompt.id not in left_out)
-    pilot, known = choose(asked, line, prompts, size)
+    pilot, others = choose(asked, line, prompts, size)
+    known = await known_shares(line, others)
     started, before = time.monotonic(), roles.usage["requests"]
     with roles.console.step(f"a quote from {size} of {prompts} prompts"), at_once():
         tallies = await gather(tally(line, prompt, planted=False) for prompt in pilot)
         planted = await tally(line, pilot[0], planted=True) if config.planted else tallies[0]
     asked_now = roles.usage["requests"] > before and not config.batch
     seconds = (time.monotonic() - started) / size if asked_now else None
-    rest = (prompts - size) * (1 - known)
-    more_planted = max(0, min(config.planted, prompts) - 1) * (1 - known)
+    more = max(0, min(config.planted, prompts) - 1)
+    rest = {role: (prompts - size) * (1 - share) for role, share in known.items()}
+    more_planted = {role: more * (1 - share) for role, share in known.items()}
     figures = Figures(tallies, planted, rest, more_planted, roles.usage["by_role"])
     ranges = {what: figures.range_of(what, ROLES) for what in WHAT}
     return {
         "prompts": prompts,
         "pilot": size,
-        "known_share": round(known, 4),
+        "known_share": {role: round(share, 4) for role, share in known.items()},
         "confidence": CONFIDENCE,
         **{what: None if found is None else found.as_json(what) for what, found in ranges.items()},
         "by_role": {role: {what: figures.likely(what, role) for what in WHAT} for role in ROLES},
-        "seconds_at_most": None if seconds is None else round(seconds * rest, 1),
+        "seconds_at_most": None if seconds is None else round(seconds * max(rest.values()), 1),
     }
 
 
-def choose(asked: Iterable[Prompt], line: Line, prompts: int, size: int) -> tuple[list[Prompt], float]:
-    """`size` prompts spread over the file, and the share of the others whose responses the ledger has, as far
-    as `LOOKED_AT` of them tell."""
+def choose(
+    asked: Iterable[Prompt], line: Line, prompts: int, size: int
+) -> tuple[list[Prompt], list[Prompt | None]]:
+    """`size` prompts spread over the file, and some of the others, at most `LOOKED_AT`: None in place of one
+    whose responses the ledger does not have."""
     chosen = {number * prompts // size for number in range(size)}
     looked_at = {number * prompts // LOOKED_AT for number in range(LOOKED_AT)} - chosen
-    pilot, known = list[Prompt](), list[bool]()
+    pilot, others = list[Prompt](), list[Prompt | None]()
     for number, prompt in enumerate(asked):
         if number in chosen:
             pilot.append(prompt)
         elif number in looked_at:
             request = line.plan.request(prompt, line.plan.rounds[0])
-            known.append(all(policy.knows(request) for policy in line.policies))
-    return pilot, fmean(known) if known else 0.0
+            sampled = all(policy.knows(request) for policy in line.policies)
+            others.append(prompt if sampled else None)
+    return pilot, others
+
+
+async def known_shares(line: Line, others: Sequence[Prompt | None]) -> dict[str, float]:
+    """Of what `others` ask for, the share that the ledger has. Of those that are sampled, `REPLAYED` tell how
+    much has been judged: half of it where a run was stopped, none where another judge was asked."""
+    sampled = [prompt for prompt in others if prompt is not None]
+    if not sampled:
+        return dict[str, float].fromkeys(ROLES, 0.0)
+    step = math.ceil(len(sampled) / REPLAYED)
+    judged = fmean([await judged_share(line, prompt) for prompt in sampled[::step]])
+    share = len(sampled) / len(others)
+    return {"policy": share, "judge": share * judged}
+
+
+async def judged_share(line: Line, prompt: Prompt) -> float:
+    """Of the judges' calls that a prompt takes, the share that the ledger has."""
+    missing = Counter[str]()
+
+    async def run() -> Tallies:
+        replaying.set(lambda usage: missing.update([usage.role]))
+        return await tally(line, prompt, planted=False)
+
+    has, lacks = (await asyncio.create_task(run()))["judge"].calls, missing["judge"]
+    return has / (has + lacks) if has + lacks else 1.0
 
 
 async def tally(line: Line, prompt: Prompt, planted: bool) -> Tallies:
@@ -152,12 +184,13 @@ async def tally(line: Line, prompt: Prompt, planted: bool) -> Tallies:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What was counted: of each prompt of the pilot; of the first of them with its planted pairs; how many
-    more prompts there are, and how many more with planted pairs; what the run has used so far, by role."""
+    more prompts there are, and how many more with planted pairs, less what is known of them; and what the run
+    has used so far: these by role."""
 
     pilot: Sequence[Tallies]
     planted: Tallies
-    rest: float
-    more_planted: float
+    rest: Mapping[str, float]
+    more_planted: Mapping[str, float]
     used: Mapping[str, Mapping[str, Any]]
 
     def range_of(self, what: str, roles: Sequence[str]) -> Range | None:
@@ -166,8 +199,15 @@ class Figures:
         so_far = [self.used[role]["requests" if what == "calls" else what] for role in roles]
         if None in so_far or any(None in told for told in values):
             return None
-        *pilot, planted = map(sum, values)
-        return total(pilot, self.rest, sum(so_far) + self.more_planted * (planted - pilot[0]))
+        rest = [self.rest[role] for role in roles]
+        most = max(rest)
+        # A role of which more is known counts for less in each of the `most` prompts.
+        pilot = [sum(map(mul, told, rest)) / most if most else 0.0 for told in values[:-1]]
+        more = (
+            self.more_planted[role] * (planted - first)
+            for role, planted, first in zip(roles, values[-1], values[0], strict=True)
+        )
+        return total(pilot, most, sum(so_far) + sum(more))
 
     def likely(self, what: str, role: str) -> float | None:
         found = self.range_of(what, [role])
@@ -197,7 +237,13 @@ def quote_in_words(quote: Mapping[str, Any]) -> str:
         parts = ", ".join(f"{role} {dollars(told['cost_usd'])}" for role, told in roles.items())
         ends = "" if cost["low"] is None else f" (90%: {dollars(cost['low'])} to {dollars(cost['high'])})"
         money = f"{dollars(cost['likely'])}{ends}; {parts}"
-    known = f", {quote['known_share']:.0%} of the others known to the ledger" if quote["known_share"] else ""
+    shares = quote["known_share"]
+    known = (
+        f", of the others the ledger has {shares['policy']:.0%} of the responses and {shares['judge']:.0%} "
+        "of the judgments"
+        if shares["policy"]
+        else ""
+    )
     seconds = quote["seconds_at_most"]
     pace = f"; at the pace of the quote {_time(seconds)}, faster when many are under way" if seconds else ""
     return (

@@ -24,7 +24,7 @@ from prefgen.errors import RequestRefusedError
 from prefgen.finishing import Finishing
 from prefgen.ledger import Ledger, ledger_key
 from prefgen.messages import Json, Messages, as_dicts
-from prefgen.usage import Usage, counting
+from prefgen.usage import Usage, counting, replaying
 
 
 class RecordedModel:
@@ -80,6 +80,7 @@ class RecordedModel:
         # A model that gives one answer a call is asked for each by itself, so that each is kept.
         apart = self.capabilities.lacks("n")
         if len(known) < len(keys):
+            _refuse_in_replay(self.usage)
             first = keys[request.samples[0]]
             if self._claiming and await self._ledger.claims.take(first):
                 known = self._ledger.get(list(keys.values()))
@@ -158,10 +159,12 @@ class RecordedRewardModel:
     async def score(self, messages: Messages, response: str) -> float:
         """The stored score, or a fresh one, stored."""
         key = self.key(messages, response)
+        known = self._ledger.get([key])
+        if key not in known:
+            _refuse_in_replay(self.usage)
         count = counting.get(None)
         if count is not None:
             count(self.usage, 1, ())
-        known = self._ledger.get([key])
         if key in known:
             self.usage.cached_requests += 1
             return cast(float, known[key]["score"])
@@ -185,6 +188,13 @@ class RecordedRewardModel:
     async def aclose(self) -> None:
         await self.settle()
         await self._model.aclose()
+
+
+def _refuse_in_replay(usage: Usage) -> None:
+    told = replaying.get(None)
+    if told is not None:
+        told(usage)
+        raise RequestRefusedError("not in the ledger, from which alone this is answered")
 
 
 def _to_json(completion: Completion, served: str) -> dict[str, Json]:

@@ -77,3 +77,5 @@ class Usage:
 counting: ContextVar[Callable[[Usage, int, Sequence[Completion]], None] | None] = ContextVar("counting")
 """Told, where set, of all that a task and the tasks it starts ask, whether the ledger knew the answer or not:
 whose usage, in how many calls, and the completions."""
+replaying: ContextVar[Callable[[Usage], None] | None] = ContextVar("replaying")
+"""Told, where set, of each call that a task would have to make: it is refused, as a call that fails."""

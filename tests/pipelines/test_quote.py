@@ -13,6 +13,7 @@ from pipelines.quote import Figures, Range, Tally, dollars, total
 
 PRICED = ("--price", "scripted/writer=10,50", "--price", "scripted/judge=20,100")
 """A judge's question has some 250 words and one word of answer, so that a run costs cents."""
+NOTHING = {"policy": 0, "judge": 0}
 
 
 def test_the_interval_by_hand() -> None:
@@ -48,7 +49,13 @@ def test_figures_by_hand() -> None:
         "policy": {"requests": 3, "cost_usd": 0.3},
         "judge": {"requests": 20, "cost_usd": None},
     }
-    figures = Figures([tallies(1, 6), tallies(2, 8)], tallies(1, 10), rest=4, more_planted=2, used=used)
+    figures = Figures(
+        [tallies(1, 6), tallies(2, 8)],
+        tallies(1, 10),
+        dict.fromkeys(used, 4.0),
+        dict.fromkeys(used, 2.0),
+        used,
+    )
     # 23 so far, 4 × 8.5 for the rest, 2 × 4 for two more planted prompts.
     calls = figures.range_of("calls", ["policy", "judge"])
     assert calls is not None
@@ -57,6 +64,14 @@ def test_figures_by_hand() -> None:
     assert figures.likely("cost_usd", "policy") == pytest.approx(0.3 + 0.6)
     assert figures.likely("cost_usd", "judge") is None
     assert figures.range_of("cost_usd", ["policy", "judge"]) is None
+
+
+def test_what_is_known_of_one_role_leaves_the_other_to_pay() -> None:
+    pilot = [{"policy": Tally(1), "judge": Tally(6)}, {"policy": Tally(2), "judge": Tally(8)}]
+    used = {role: {"requests": 0} for role in ("policy", "judge")}
+    figures = Figures(pilot, pilot[0], {"policy": 0.0, "judge": 4.0}, {"policy": 0.0, "judge": 0.0}, used)
+    assert figures.likely("calls", "policy") == 0
+    assert figures.range_of("calls", ["policy", "judge"]) == total([6, 8], 4, 0)
 
 
 def test_money_is_shown_in_figures_that_mean_something() -> None:
@@ -81,7 +96,7 @@ def test_it_comes_true_and_is_paid_once(prefgen: Runner, tmp_path: Path) -> None
     manifest = done.result
     quote, usage = manifest["quote"], manifest["usage"]
     assert "60 prompts take" in done.err
-    assert (quote["prompts"], quote["pilot"], quote["known_share"]) == (60, 8, 0)
+    assert (quote["prompts"], quote["pilot"], quote["known_share"]) == (60, 8, NOTHING)
     assert quote["cost_usd"]["low"] < usage["cost_usd"] < quote["cost_usd"]["high"]
     for what, counted in (("calls", "requests"), ("input_tokens", "input_tokens")):
         assert quote[what]["likely"] == pytest.approx(usage[counted], rel=0.1)
@@ -118,9 +133,31 @@ def test_asked_for_alone_it_leaves_nothing_and_says_the_same_again(prefgen: Runn
 def test_what_the_ledger_knows_is_not_quoted(prefgen: Runner, tmp_path: Path) -> None:
     generate(prefgen, tmp_path)
     again = generate(prefgen, tmp_path, out="again").result
-    assert again["quote"]["known_share"] == 1
+    assert again["quote"]["known_share"] == {"policy": 1, "judge": 1}
     assert again["quote"]["cost_usd"] == {"low": 0, "likely": 0, "high": 0}
     assert again["usage"]["cost_usd"] == 0
+
+
+def test_another_judge_is_quoted_in_full_though_the_responses_are_known(
+    prefgen: Runner, tmp_path: Path
+) -> None:
+    generate(prefgen, tmp_path)
+    other = generate(prefgen, tmp_path, "--constitution", "concise-expert", out="other").result
+    quote, usage = other["quote"], other["usage"]
+    assert quote["known_share"] == {"policy": 1, "judge": 0}
+    assert quote["by_role"]["policy"]["cost_usd"] == usage["by_role"]["policy"]["cost_usd"] == 0
+    assert quote["cost_usd"]["low"] < usage["cost_usd"] < quote["cost_usd"]["high"]
+
+
+def test_a_resumed_run_is_quoted_for_what_is_left_of_half_judged_prompts(
+    prefgen: Runner, tmp_path: Path
+) -> None:
+    stopped = generate(prefgen, tmp_path, "--max-requests", 400)
+    assert stopped.code == 4, stopped.err
+    done = generate(prefgen, tmp_path, "--resume", "--max-requests", 10_000).result
+    quote, usage = done["quote"], done["usage"]
+    assert 0.3 < quote["known_share"]["judge"] < quote["known_share"]["policy"]
+    assert quote["calls"]["likely"] == pytest.approx(usage["requests"], rel=0.05)
 
 
 def test_a_cap_under_the_least_of_the_quote_is_refused_before_more_is_paid(
