@@ -20,6 +20,7 @@ _INTERRUPTED = 130
 COMMANDS = {
     "generate": "Make a preference dataset from the prompts of a file.",
     "judge": "Judge pairs of responses that exist already; writes one verdict a line.",
+    "label": "Show people pairs on a local page and keep their labels, for calibrate.",
     "calibrate": "Hold a judge against human labels: may it be trusted, and how far?",
     "pair": "Make other pairs from a finished run's judgments; no model is called.",
     "audit": "Look for what is wrong with a finished run's labels; no model is called without --judge.",

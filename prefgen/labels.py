@@ -37,15 +37,18 @@ class Pair:
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
     """A pair and its annotators' labels, in the order of the file. `annotators`: who gave each, None where
-    the file does not say."""
+    the file does not say. `settled`: the last word of who decided between them, no further opinion."""
 
     pair: Pair
     labels: tuple[Verdict, ...]
     annotators: tuple[str | None, ...]
+    settled: Verdict | None = None
 
     @property
     def majority(self) -> Verdict:
-        """What more than half of the annotators said; no majority is a tie."""
+        """What was settled, else what more than half of the annotators said; no majority is a tie."""
+        if self.settled is not None:
+            return self.settled
         label, count = Counter(self.labels).most_common(1)[0]
         return label if 2 * count > len(self.labels) else "tie"
 
@@ -67,9 +70,11 @@ def read_labels(path: Path, text: str | None = None) -> list[LabelledPair]:
     """The labelled pairs of a file, in the order their ids first appear. Raises InputError.
 
     Several rows with one id are several annotators; they must show the same responses, and a named
-    annotator labels a pair once. `text`: a column that must hold text in every row.
+    annotator labels a pair once. A row with `adjudicated` true decides its pair, whatever the others say.
+    `text`: a column that must hold text in every row.
     """
     pairs: dict[str, Pair] = {}
+    settled: dict[str, Verdict] = {}
     labels: dict[str, list[tuple[str | None, Verdict]]] = {}
     for record in read_records(path):
         require_columns(path, record, "label")
@@ -89,6 +94,11 @@ def read_labels(path: Path, text: str | None = None) -> list[LabelledPair]:
                 expected="a, b or tie",
             )
         given = labels.setdefault(pair.id, [])
+        if record.values.get("adjudicated") in (True, "true"):
+            if pair.id in settled:
+                raise InputError(path, f"the pair {pair.id!r} is adjudicated twice", line=record.line)
+            settled[pair.id] = cast(Verdict, label)
+            continue
         annotator = _annotator(path, record)
         if annotator is not None and annotator in dict(given):
             raise InputError(
@@ -98,12 +108,16 @@ def read_labels(path: Path, text: str | None = None) -> list[LabelledPair]:
                 expected="one row for each annotator and id",
             )
         given.append((annotator, cast(Verdict, label)))
-    return [_labelled(pair, labels[name]) for name, pair in pairs.items()]
+    return [_labelled(pair, labels[name], settled.get(name)) for name, pair in pairs.items()]
 
 
-def _labelled(pair: Pair, given: Sequence[tuple[str | None, Verdict]]) -> LabelledPair:
+def _labelled(
+    pair: Pair, given: Sequence[tuple[str | None, Verdict]], settled: Verdict | None
+) -> LabelledPair:
+    if not given and settled is not None:  # Only the last word is in the file: it is a label as any other.
+        return LabelledPair(pair, (settled,), (None,))
     annotators, labels = zip(*given, strict=True)
-    return LabelledPair(pair, labels, annotators)
+    return LabelledPair(pair, labels, annotators, settled)
 
 
 def _annotator(path: Path, record: Record) -> str | None:

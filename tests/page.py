@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-_VOID = {"meta", "path", "rect"}
+_VOID = {"meta", "path", "rect", "link", "input", "br", "hr"}
 HOSTILE = (
     "<script>alert(1)</script></style></title><img src=x onerror=alert(2)>"
     "\x1b[31mred\x1b[0m\x1b]8;;http://evil.example\x07link\x00\x9b\u202e &amp; \"' $title ${style} {{x}}"

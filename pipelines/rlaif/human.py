@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def checked(place: RoundPlace, check: HumanCheck, seed: int) -> dict[str, Any]:
     if not labels.exists():
         raise GateError(
             f"round {place.number} waits for people: {len(rows)} pairs stand in {asked}\n"
-            f'  fix: write them to {labels} with a column "label" (a, b or tie), then run the same command '
+            f"  fix: prefgen label {shlex.quote(str(asked))} --out {shlex.quote(str(labels))}\n"
+            f'  (or write them to {labels} with a column "label": a, b or tie), then run the same command '
             "with --resume"
         )
     found = agreement(rows, read_labels(labels), labels)

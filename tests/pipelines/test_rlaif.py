@@ -249,7 +249,7 @@ def test_people_are_asked_and_waited_for(prefgen: Runner, tmp_path: Path) -> Non
     ran = prefgen("rlaif", "rlaif.yaml", "--out", "loop")
     assert ran.code == 3
     assert "waits for people: 4 pairs" in ran.err
-    assert "labels.jsonl" in ran.err
+    assert "prefgen label loop/rounds/1/check.jsonl --out loop/rounds/1/labels.jsonl" in ran.err
     asked = [json.loads(line) for line in Path("loop/rounds/1/check.jsonl").read_text().splitlines()]
     assert [set(row) for row in asked] == [{"id", "prompt", "response_a", "response_b"}] * 4
     assert not Path("loop/rounds/1/model").exists()
