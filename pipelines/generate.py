@@ -327,11 +327,13 @@ def _models(config: GenerateConfig, roles: Roles) -> dict[str, Any]:
     return served("policy", config.policy, roles) | served_judges(config, roles)
 
 
-def _constitution(config: GenerateConfig) -> dict[str, str] | None:
+def _constitution(config: GenerateConfig) -> dict[str, Any] | None:
+    """With its text: whoever asks years later why a pair was kept may not have the file any more."""
     if not config.judge:
         return None
     constitution = load_constitution(config.constitution)
-    return {"id": constitution.id, "hash": constitution.hash}
+    principles = [principle.model_dump() for principle in constitution.principles]
+    return {"id": constitution.id, "hash": constitution.hash, "principles": principles}
 
 
 def check_gates(config: GenerateConfig, publisher: Publisher) -> None:

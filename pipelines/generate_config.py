@@ -97,7 +97,7 @@ class PairConfig(PairingConfig):
     run: Path
     """A finished run."""
     out: Path
-    """Directory for the new pairs."""
+    """Directory for the new pairs. Without it nothing is written: a table says what settings come to."""
 
 
 class CallConfig(BaseModel):

@@ -51,8 +51,13 @@ class Pairing:
         return settle([candidate.id for candidate in candidates], results, self.weighing)
 
     def outcome(self, prompt: Prompt, sampled: Sampled, results: Sequence[JudgeResult]) -> Outcome:
+        return self.settled(prompt, sampled, results, self.standing(sampled.distinct, results))
+
+    def settled(
+        self, prompt: Prompt, sampled: Sampled, results: Sequence[JudgeResult], standing: Standing
+    ) -> Outcome:
+        """The same where `results` have been weighed already, which many rules may share."""
         candidates = sampled.distinct
-        standing = self.standing(candidates, results)
         paired = pair_up(prompt, candidates, standing, self.rule)
         for stage in self.later:
             paired = decide(paired, stage, results, self.weighing.principles, self.rule.max_pairs)

@@ -32,6 +32,7 @@ from pipelines.rewarding import JudgeReward
 from pipelines.roles import Roles
 from pipelines.training import in_thread
 from pipelines.training_report.page import write_training_report
+from pipelines.uses import record
 from prefgen.assets import asset
 from prefgen.candidate import Candidate
 from prefgen.completion import Sampling
@@ -184,6 +185,7 @@ async def measure(
         by_judge[stage]["reward_model_win_rate"] = reward_view["win_rate"]
         by_rubric[stage] = rubric_result(prompts, after.candidates, before.candidates)
     write_json(out / "evaluation.json", by_judge[stages[0]] | {"baseline": "sft", "stages": by_judge})
+    record(config.out, "evaluation", out)
     write_json(out / "rubric.json", by_rubric[stages[0]] | {"stages": by_rubric})
     write_samples(out / "samples.jsonl", prompts, answers)
 

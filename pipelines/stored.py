@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from prefgen.candidate import Candidate
 from prefgen.judgment import JudgeFailure, JudgeResult, Judgment, Provenance
@@ -33,9 +35,25 @@ def stored(source: RunDirectory) -> Iterator[tuple[Prompt, Sampled, list[JudgeRe
         if waiting is not None and waiting[0] == prompt_id:
             results = [_result(row) for row in waiting[1]]
             waiting = next(judgments, None)
-        prompt = Prompt(prompt_id, parse_messages(rows[0]["prompt"]), json.loads(rows[0]["columns"]))
-        duplicates = {row["candidate_id"]: row["duplicate_of"] for row in rows if row["duplicate_of"]}
-        yield prompt, Sampled(tuple(_candidate(row) for row in rows), duplicates), results
+        yield _told(rows, results)
+
+
+def stored_prompt(source: RunDirectory, prompt_id: str) -> tuple[Prompt, Sampled, list[JudgeResult]]:
+    """The same of one prompt, which must be there."""
+    candidates, judgments = (
+        pq.read_table(source.path / f"{name}.parquet", filters=[("prompt_id", "=", prompt_id)]).to_pylist()
+        for name in ("candidates", "judgments")
+    )
+    return _told(candidates, [_result(row) for row in judgments])
+
+
+def _told(
+    rows: Sequence[Mapping[str, Any]], results: list[JudgeResult]
+) -> tuple[Prompt, Sampled, list[JudgeResult]]:
+    """`rows`: the candidates of a prompt."""
+    prompt = Prompt(rows[0]["prompt_id"], parse_messages(rows[0]["prompt"]), json.loads(rows[0]["columns"]))
+    duplicates = {row["candidate_id"]: row["duplicate_of"] for row in rows if row["duplicate_of"]}
+    return prompt, Sampled(tuple(_candidate(row) for row in rows), duplicates), results
 
 
 def _candidate(row: Mapping[str, Any]) -> Candidate:

@@ -13,6 +13,7 @@ from pipelines.reward_models import REPORT as HELD_OUT
 from pipelines.reward_models import held_out_pairs
 from pipelines.serving import check_served
 from pipelines.training_report.page import write_training_report
+from pipelines.uses import record_training
 from pipelines.watch_judge import train_watched
 from trainers import processes
 from trainers.alarms import TEXTS
@@ -72,6 +73,7 @@ def train_stage(
     report = read_report(folder)
     if not processes.is_main():
         return report.model_dump(mode="json"), ""
+    record_training(config.data, folder)
     write_training_report(folder)
     for warning in report.warnings:
         console.warn(warning)

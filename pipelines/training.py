@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipelines.uses import record_training
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
 
@@ -33,7 +34,7 @@ async def in_thread(
 
     training = asyncio.create_task(asyncio.to_thread(train, config, on_log=log, **options))
     try:
-        return await asyncio.shield(training)
+        folder = await asyncio.shield(training)
     except asyncio.CancelledError:
         stop.set()
         # The loop goes on until then: the stage may be waiting for a judge.
@@ -41,3 +42,5 @@ async def in_thread(
         if not training.cancelled():
             training.exception()  # Marks it as seen.
         raise
+    record_training(config.data, folder)
+    return folder

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import combinations
 from statistics import fmean, pstdev
 from typing import Literal
@@ -96,6 +97,22 @@ def pair_up(prompt: Prompt, candidates: Sequence[Candidate], standing: Standing,
     return paired
 
 
+def fate(
+    candidates: Sequence[Candidate], standing: Standing, rule: PairingRule, a: str, b: str
+) -> tuple[bool, str | None]:
+    """Whether the strategy looks at the pair of these two ids at all, and why it may not be emitted; None if
+    it may, within `max_pairs`."""
+    by_id = {candidate.id: candidate for candidate in candidates}
+    proposed = [pair for pair in _proposals(candidates, standing, rule) if {pair[0].id, pair[1].id} == {a, b}]
+    if proposed:
+        better, worse = proposed[0]
+    else:
+        better, worse = sorted((by_id[a], by_id[b]), key=lambda item: -standing.scores.get(item.id, 0.0))
+    margin = standing.margin(better.id, worse.id)
+    failed = standing.failed_between(better.id, worse.id)
+    return bool(proposed), _objection(better, worse, margin, rule, failed)
+
+
 def _clearest_first(preference: Preference) -> tuple[float, float, str]:
     return -preference.confidence, -preference.margin, preference.id
 
@@ -167,6 +184,7 @@ def _objection(
     return None
 
 
+@lru_cache(maxsize=1024)
 def similarity(a: str, b: str) -> float:
     """Ratcliff-Obershelp ratio of the words of two texts, 1 for texts equal up to spacing and case."""
     left, right = a.lower().split(), b.lower().split()

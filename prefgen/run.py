@@ -51,6 +51,8 @@ OWNED = (
     "best.json",
     "best",
     "lineage.parquet",
+    "uses.jsonl",
+    "flips.jsonl",
     "config.yaml",
 )
 

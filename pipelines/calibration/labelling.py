@@ -31,17 +31,8 @@ def pairing_of(
     """
     if config.calibration is None:
         return Pairing(config.rule, config.kto_labels, weighing), None
-    calibration = read_calibration(config.calibration)
-    _check_same_judge(config, calibration, judged_by, console)
-    if judged_by.get("judging") == "listwise":
-        raise UsageError(
-            "--calibration does not go with --judging listwise: it is made of two responses at a time, and "
-            "what a judge says of two in a longer list is another question"
-        )
-    try:
-        stages = calibration.stages(config.target_precision)
-    except ValueError as error:
-        raise InputError(config.calibration, str(error)) from error
+    calibration = trusted(config, judged_by, console)
+    stages = _stages(config, calibration)
     told = [
         {
             "judge": stage.judge,
@@ -57,6 +48,32 @@ def pairing_of(
         "stages": told,
     }
     return _pairing(config, stages, _weighed(calibration, stages, weighing)), note
+
+
+def trusted(config: PairingConfig, judged_by: dict[str, Json], console: Console) -> Calibration:
+    """The calibration of a config, which is of the judge of `judged_by`. Raises UsageError, InputError."""
+    assert config.calibration is not None
+    calibration = read_calibration(config.calibration)
+    _check_same_judge(config, calibration, judged_by, console)
+    if judged_by.get("judging") == "listwise":
+        raise UsageError(
+            "--calibration does not go with --judging listwise: it is made of two responses at a time, and "
+            "what a judge says of two in a longer list is another question"
+        )
+    return calibration
+
+
+def pairing_by(config: PairingConfig, calibration: Calibration, weighing: Weighing) -> Pairing:
+    """The pairing of a config under a calibration that is trusted. Raises as `pairing_of`."""
+    stages = _stages(config, calibration)
+    return _pairing(config, stages, _weighed(calibration, stages, weighing))
+
+
+def _stages(config: PairingConfig, calibration: Calibration) -> list[Stage]:
+    try:
+        return calibration.stages(config.target_precision)
+    except ValueError as error:
+        raise InputError(config.calibration or "", str(error)) from error
 
 
 def pairing_from(manifest: Mapping[str, Any]) -> Pairing:

@@ -40,6 +40,7 @@ from pipelines.generate_config import RUN_OPTIONS
 from pipelines.judging import check_judging, make_judge, roles_of, served_judges
 from pipelines.publish import environment, sha256_of
 from pipelines.roles import Roles, parse_options
+from pipelines.uses import record_evaluation
 from prefgen import __version__
 from prefgen.completion import Sampling
 from prefgen.errors import GateError, UsageError
@@ -191,6 +192,7 @@ async def _evaluate(
     result = names | _results(config, annotations, judge.name, console, warnings) | {"alignment_tax": tax}
     run.write_json("evaluation.json", result)
     run.write_json("manifest.json", manifest)
+    record_evaluation(config.sides, run.path, config.trained_on)
     return result
 
 

@@ -10,6 +10,7 @@ from pipelines.markup import beside, facts, many, number, percent, signed, table
 from pipelines.page import page, section
 from pipelines.report.figures import clarity, examples, lengths, position, scores
 from pipelines.report.findings import Findings, Planted, find
+from pipelines.report.used_by import used_by
 from pipelines.summary import cached_share, rule_in_words
 from prefgen.planted import MUST_HOLD
 from prefgen.run import RunDirectory
@@ -61,6 +62,7 @@ def write_report(run: RunDirectory, manifest: Mapping[str, Any]) -> None:
                 section("Checks", _planted(findings) + _failures(counts)),
                 section("Examples", examples(findings)),
                 section("How it was made", _making(findings, manifest)),
+                section("Used by", used_by(run.path)),
             ),
             "The labels are a model’s opinion: look at the examples before you train.",
         ),

@@ -34,6 +34,7 @@ from pipelines.rlaif.usage import Spent
 from pipelines.roles import Roles
 from pipelines.training import in_thread
 from pipelines.training_report.page import write_training_report
+from pipelines.uses import record as record_use
 from pipelines.watch_judge import score_of
 from prefgen.errors import GateError
 from prefgen.files import write_json
@@ -141,6 +142,8 @@ async def play(loop: Loop, number: int) -> dict[str, Any]:
         "usage": loop.spent.rounds[str(number)],
         "seconds": round(time.monotonic() - started, 1),
     }
+    record_use(place.run, "training", place.model)
+    record_use(place.run, "loop", place.out)
     write_json(place.record, record)
     return record
 

@@ -277,6 +277,22 @@ def test_pair_labels_a_stored_run_by_a_calibration(calibrated: Path, prefgen: Ru
     assert ran.result["calibration"]["stages"][0]["selective"] is None
     again = prefgen("report", calibrated / "paired", "--json")
     assert again.code == 0, again.err
+    strategy = ("--strategy", "best-worst")
+    grid = prefgen("pair", calibrated / "paired", *strategy, "--min-confidence", 0.75, "--json").result
+    (own,) = [row for row in grid["rows"] if row["own"]]
+    assert own["pairs"] == ran.result["counts"]["pairs"]
+    assert own["expected_precision"] == pytest.approx(ran.result["expected_label_precision"])
+    targets = ("--target-precision", 0.8, "--target-precision", 0.9, "--target-precision", 0.9999)
+    grid = prefgen("pair", calibrated / "run", *options, *strategy, *targets, "--json").result
+    for row, number in zip(grid["rows"][:2], (0.8, 0.9), strict=True):
+        written = calibrated / f"at-{number}"
+        settings = (*options, "--target-precision", number, "--out", written, "--json")
+        told = prefgen("pair", calibrated / "run", *settings).result
+        assert row["pairs"] == told["counts"]["pairs"]
+        assert row["threshold"] == told["calibration"]["stages"][0]["selective"]["threshold"]
+    assert (grid["rows"][2]["pairs"], grid["rows"][2]["threshold"]) == (0, None)
+    shown = prefgen("pair", calibrated / "run", *options, *strategy, *targets).out
+    assert "never for 99.99%" in shown
 
 
 def test_nothing_is_paid_for_what_cannot_be_earned(calibrated: Path, prefgen: Runner) -> None:

@@ -106,6 +106,24 @@ def test_a_cascade_asks_the_second_judge_only_where_the_first_is_unsure(
     assert again.code == 0, again.err
     assert rows(labelled / "again" / "dpo" / "train.parquet") == kept
     assert again.result["counts"]["asked"] == counts["asked"]
+    grid = prefgen("pair", out, "--json").result
+    (own,) = [row for row in grid["rows"] if row["own"]]
+    assert (own["pairs"], own["dropped"]) == (counts["pairs"], counts["dropped"])
+    assert own["expected_precision"] == pytest.approx(ran.result["expected_label_precision"])
+    assert {row["target_precision"] for row in grid["rows"]} == {0.8}
+    refused = prefgen("pair", out, "--min-confidence", 0.9)
+    assert (refused.code, "--target-precision" in refused.err) == (2, True)
+    story = prefgen("why", out, kept[0]["pair_id"], "--json").result
+    assert (story["kept"], story["confidence"]) == (True, kept[0]["confidence"])
+    assert [stage["judge"] for stage in story["calibration"]["stages"]] == [
+        "scripted/hasty",
+        "scripted/judge",
+    ]
+    story = prefgen("why", out, told[0]["a_id"], told[0]["b_id"], "--json").result
+    assert {item["judge"] for item in story["judgments"]} == {"scripted/hasty", "scripted/judge"}
+    used = "helpful-honest-harmless"
+    refused = prefgen("constitution", "diff", used, used, "--run", out)
+    assert (refused.code, "of a cascade" in refused.err) == (2, True)
 
 
 def test_what_people_are_to_decide_is_a_pairs_file(tmp_path: Path, prefgen: Runner) -> None:
