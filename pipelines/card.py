@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -27,16 +30,30 @@ def write_card(run: RunDirectory, manifest: dict[str, Any]) -> None:
         "task_categories": ["text-generation"],
         "tags": ["preference", "dpo", "kto", "prefgen"],
         "configs": [
-            {
-                "config_name": name,
-                "data_files": [{"split": split, "path": f"{name}/{split}.parquet"} for split in splits],
-            }
+            data_config(run.path, name, {split: f"{name}/{split}.parquet" for split in splits})
             for name, splits in filled.items()
             if splits
         ],
     }
     front = yaml.safe_dump(header, sort_keys=False)
     run.write_text("README.md", f"---\n{front}---\n\n{_body(manifest)}")
+
+
+def data_config(folder: Path, name: str, files: Mapping[str, str]) -> dict[str, Any]:
+    """How `datasets.load_dataset` finds the files of a split.
+
+    It knows a folder again by its last name and this entry, not by what is in the files: without the hash, a
+    second folder of the same name would be answered from the cache with the rows of the first.
+    """
+    whole = hashlib.sha256()
+    for file in files.values():
+        with (folder / file).open("rb") as data:
+            whole.update(hashlib.file_digest(data, "sha256").digest())
+    return {
+        "config_name": name,
+        "description": f"sha256 {whole.hexdigest()}",
+        "data_files": [{"split": split, "path": path} for split, path in files.items()],
+    }
 
 
 def _body(manifest: dict[str, Any]) -> str:

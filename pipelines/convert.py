@@ -22,7 +22,7 @@ from prefgen.feedback import (
     Reading,
     Text,
     Zero,
-    as_number,
+    compare,
     layout_of,
     paired,
     read_feedback,
@@ -30,10 +30,23 @@ from prefgen.feedback import (
 )
 from prefgen.files import write_whole
 from prefgen.messages import as_dicts
+from prefgen.numbers import as_number
+from prefgen.ratings import Listed
 from prefgen.records import Record, check_unwritten, read_records
 from prefgen.rows import Format, as_text
 from prefgen.tables import MESSAGES, TableWriter
 
+FORMS: Mapping[Layout, str] = {
+    "kept": "kept and discarded",
+    "sent": "drafts and what was sent",
+    "pair": "prompt, chosen and rejected",
+    "transcripts": "two conversations, chosen and rejected",
+    "rated": "responses with an opinion",
+    "list": "lists of rated responses",
+    "ranks": "lists of ranked responses",
+    "two": "two responses and the better one's number",
+    "arena": "two conversations and who won",
+}
 SHOWN = 20
 """Rows told of on the terminal, one by one; all are in OUT.rejected.jsonl."""
 
@@ -45,6 +58,7 @@ class Conversion:
     rows: int = 0
     compared: list[tuple[Record, Compared]] = field(default_factory=list)
     rated: list[tuple[Record, Rated]] = field(default_factory=list)
+    listed: list[tuple[Record, Listed]] = field(default_factory=list)
     layouts: Counter[Layout] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     failed: int = 0
@@ -68,7 +82,8 @@ def convert(config: ConvertConfig, console: Console, *, overwrite: bool = False)
     Raises InputError for a file in none of the known forms, and GateError where more than `max_failed` of its
     rows are unusable; then only OUT.rejected.jsonl is written.
     """
-    check_unwritten(config.out, overwrite)
+    if not config.dry_run:
+        check_unwritten(config.out, overwrite)
     records = list(read_records(config.file))
     reading = _reading(config, records)
     found = _read(records, reading)
@@ -78,10 +93,15 @@ def convert(config: ConvertConfig, console: Console, *, overwrite: bool = False)
             "no row has the columns of any known form",
             seen=f"columns {', '.join(records[0].values) or 'none'}",
             expected="prompt, response and label, thumbs or rating; or prompt, kept, discarded; or prompt, "
-            "sent, draft; or prompt, chosen, rejected; or transcripts in chosen and rejected",
+            "sent, draft; or prompt, chosen, rejected; or transcripts in chosen and rejected; or prompt (or "
+            "instruction) with completions, answers, or generations and ratings; or response_0, response_1, "
+            "better_response_id; or conversation_a, conversation_b, winner",
         )
+    _take_lists(found, config)
     rows = _labelled(found, config) if config.to == "kto" else _pairs(found, config)
     _tell(found, config, console)
+    if config.dry_run:
+        return {**_result(found, rows, config), "first": rows[0] if rows else None}
     if not rows or found.failed > config.max_failed * found.rows:
         raise GateError(_gate_message(found, config))
     if config.out.suffix.lower() == ".parquet":
@@ -100,13 +120,19 @@ def _reading(config: ConvertConfig, records: list[Record]) -> Reading:
     ratings = sorted(
         number for values in needs_limits if (number := as_number(values.get("rating"))) is not None
     )
-    if ratings and (config.good_from is None or config.bad_to is None):
+    if ratings:
+        _check_limits(config, ratings)
+    return Reading(config.good_from, config.bad_to, config.zero or _zero(config.file, rated), config.rate_by)
+
+
+def _check_limits(config: ConvertConfig, ratings: list[float]) -> None:
+    """Raises UsageError where ratings, in their order, have no limits."""
+    if config.good_from is None or config.bad_to is None:
         raise UsageError(
             f"{config.file}: its ratings run from {ratings[0]:g} to {ratings[-1]:g}; say which are good and "
             f"which bad with --good-from and --bad-to, for example --good-from {ratings[-1]:g} "
             f"--bad-to {ratings[0]:g}"
         )
-    return Reading(config.good_from, config.bad_to, config.zero or _zero(config.file, rated))
 
 
 def _zero(path: Path, rated: list[dict[str, Any]]) -> Zero:
@@ -135,11 +161,49 @@ def _read(records: Iterable[Record], reading: Reading) -> Conversion:
             continue
         if isinstance(said, Neutral):
             found.drop(record, said.why)
+        elif isinstance(said, Listed):
+            found.listed.append((record, said))
         elif isinstance(said, Compared):
             found.compared.append((record, said))
         else:
             found.rated.append((record, said))
     return found
+
+
+def _take_lists(found: Conversion, config: ConvertConfig) -> None:
+    """Rated or ranked lists as comparisons; for kto, rated ones by the limits. Raises UsageError."""
+    by_limits = [listed for _, listed in found.listed if config.to == "kto" and not listed.ranked]
+    if by_limits:
+        _check_limits(config, sorted(value for listed in by_limits for value in listed.values))
+    for record, listed in found.listed:
+        try:
+            if config.to == "kto" and not listed.ranked:
+                rated = _by_limits(listed, config)
+                found.rated += [(record, one) for one in rated]
+                why = None if rated else "neutral or no opinion"
+            else:
+                # For kto one response must not be good in one pair and bad in the next.
+                by = "best-worst" if config.to == "kto" else config.pair_by
+                pairs = [compare(listed.prompt, *two) for two in listed.pairs(by, config.min_gap)]
+                found.compared += [(record, pair) for pair in pairs]
+                why = None if pairs else "tie"
+        except ValueError as error:
+            found.fail(record, str(error))
+            continue
+        if why is not None:
+            found.drop(record, why)
+
+
+def _by_limits(listed: Listed, config: ConvertConfig) -> list[Rated]:
+    assert config.good_from is not None
+    assert config.bad_to is not None
+    rated = []
+    for response, value in zip(listed.responses, listed.values, strict=True):
+        if value >= config.good_from and not response.strip():
+            raise ValueError("a good response is empty")
+        if value >= config.good_from or value <= config.bad_to:
+            rated.append(Rated(listed.prompt, response, value >= config.good_from))
+    return rated
 
 
 # ------------------------------------------------------------------------------------------ the new rows
@@ -220,6 +284,8 @@ def _tell(found: Conversion, config: ConvertConfig, console: Console) -> None:
         console.warn(f"{config.file}:{row['line']}: {row['why']}")
     if len(failed) > SHOWN:
         console.warn(f"and {len(failed) - SHOWN} more rows; all of them are in {config.rejected}")
+    if config.dry_run:
+        return
     if found.left:
         write_whole(config.rejected, _lines({"file": str(config.file)} | row for row in found.left))
     else:
@@ -250,16 +316,19 @@ def _result(found: Conversion, rows: list[dict[str, Any]], config: ConvertConfig
         "to": config.to,
         "format": config.format,
         "out": str(config.out),
-        "rejected": str(config.rejected) if found.left else None,
+        "rejected": str(config.rejected) if found.left and not config.dry_run else None,
     }
 
 
 def convert_summary(result: Mapping[str, Any]) -> str:
     """The counts in a few lines."""
     kinds = {"kto": "labelled responses", "dpo": "pairs", "reward": "pairs"}
+    written = "would be written" if "first" in result else "written"
     lines = [
-        f"{result['rows']} rows read, {result['written']} {kinds[result['to']]} written to {result['out']}"
+        f"{result['rows']} rows read, {result['written']} {kinds[result['to']]} {written} to {result['out']}"
     ]
+    told = ", ".join(f"{number} as {FORMS[form]}" for form, number in result["forms"].items())
+    lines.append(f"recognised: {told}")
     if result["to"] == "kto":
         lines.append(f"desirable {result['desirable']}, undesirable {result['undesirable']}")
         if not result["desirable"] or not result["undesirable"]:
@@ -267,5 +336,8 @@ def convert_summary(result: Mapping[str, Any]) -> str:
     left = {"could not be used": result["failed"], **result["dropped"]}
     told = ", ".join(f"{number} {why}" for why, number in left.items() if number)
     if told:
-        lines.append(f"left out: {told}; one by one in {result['rejected']}")
+        where = f"; one by one in {result['rejected']}" if result["rejected"] else ""
+        lines.append(f"left out: {told}{where}")
+    if result.get("first"):
+        lines.append(f"the first: {json.dumps(result['first'], ensure_ascii=False)}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefgen.errors import UsageError
 from prefgen.feedback import Zero
+from prefgen.ratings import PairBy, RateBy
 from prefgen.rows import Format
 
 
@@ -29,6 +30,14 @@ class ConvertConfig(BaseModel):
     """Highest rating that counts as bad; what lies between is dropped as neutral, and counted."""
     zero: Zero | None = None
     """What 0 means in label and thumbs; unset, neutral where the file has -1 too, and bad for a label."""
+    rate_by: RateBy = "aspects"
+    """Of UltraFeedback's ratings, the mean of the aspects where they are given, or the overall score."""
+    pair_by: PairBy = "best-worst"
+    """Of several rated or ranked responses, the best with the worst, or all pairs."""
+    min_gap: float = Field(default=0, ge=0)
+    """Smallest difference of two ratings that makes a pair; equal ratings never do."""
+    dry_run: bool = False
+    """Only count, and show the first row; nothing is written."""
     max_failed: float = Field(default=0.05, ge=0, le=1)
     """Largest share of rows that may be unusable; above it nothing is written but the list of them."""
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from prefgen.messages import Json, Message, Messages, as_dicts, messages_hash, parse_messages, user
+from prefgen.numbers import as_number
+from prefgen.ratings import Listed, RateBy, list_columns, read_listed
 from prefgen.transcript import parse_transcript, split_prompt
 
 Text: TypeAlias = str | Messages
-Layout = Literal["kept", "sent", "pair", "transcripts", "rated"]
+Layout = Literal["kept", "sent", "pair", "transcripts", "rated", "list", "ranks", "two", "arena"]
 Zero = Literal["bad", "neutral"]
 
 OPINIONS = ("label", "thumbs", "rating")
@@ -72,6 +73,7 @@ class Reading:
     good_from: float | None = None
     bad_to: float | None = None
     zero: Zero = "bad"
+    rate_by: RateBy = "aspects"
 
 
 def layout_of(values: Mapping[str, Json]) -> Layout | None:
@@ -82,11 +84,20 @@ def layout_of(values: Mapping[str, Json]) -> Layout | None:
         return "sent"
     if "chosen" in values and "rejected" in values:
         return "pair" if "prompt" in values else "transcripts"
+    if "conversation_a" in values and "conversation_b" in values and "winner" in values:
+        return "arena"
+    if "response_0" in values and "response_1" in values and _better_column(values):
+        return "two"
+    asked = "prompt" in values or "instruction" in values
+    if asked and "answers" in values:
+        return "ranks"
+    if asked and ("completions" in values or list_columns(values) is not None):
+        return "list"
     answered = "response" in values or "completion" in values
     return "rated" if answered and any(name in values for name in OPINIONS) else None
 
 
-def read_feedback(values: Mapping[str, Json], reading: Reading) -> Compared | Rated | Neutral:
+def read_feedback(values: Mapping[str, Json], reading: Reading) -> Compared | Rated | Listed | Neutral:
     """What a row says. Raises ValueError, with the reason, where it cannot be understood.
 
     The sent text is better than its draft where they differ; sent as it was drafted, it is good and no more.
@@ -95,15 +106,21 @@ def read_feedback(values: Mapping[str, Json], reading: Reading) -> Compared | Ra
     if layout is None:
         raise ValueError(f"no known columns: {', '.join(values) or 'none'}")
     if layout == "transcripts":
-        return _compared(*_split(values["chosen"], values["rejected"]), _numbers(values))
+        return compare(*_split(values["chosen"], values["rejected"]), _numbers(values))
+    if layout == "list" or layout == "ranks":
+        return read_listed(values, reading.rate_by)
+    if layout == "arena":
+        return _fought(values)
     prompt = _prompt(values.get("prompt"))
+    if layout == "two":
+        return _better_of_two(prompt, values)
     if layout == "kept":
-        return _compared(prompt, _answer(values, "kept"), _answer(values, "discarded"))
+        return compare(prompt, _answer(values, "kept"), _answer(values, "discarded"))
     if layout == "pair":
-        return _compared(prompt, _answer(values, "chosen"), _answer(values, "rejected"), _numbers(values))
+        return _pair(prompt, values)
     if layout == "sent":
         sent, draft = _answer(values, "sent"), _answer(values, "draft")
-        return Rated(prompt, _written(sent), True) if _same(sent, draft) else _compared(prompt, sent, draft)
+        return Rated(prompt, _written(sent), True) if _same(sent, draft) else compare(prompt, sent, draft)
     response = _answer(values, "response" if "response" in values else "completion")
     good = opinion(values, reading)
     if good is None:
@@ -148,17 +165,6 @@ def _rated(value: Json, reading: Reading) -> bool | None:
     if reading.good_from is None or reading.bad_to is None:
         raise ValueError("a rating without limits")
     return True if number >= reading.good_from else False if number <= reading.bad_to else None
-
-
-def as_number(value: Json) -> float | None:
-    """A finite number, also where it is written as text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 # ---------------------------------------------------------------------------------------- from one to other
@@ -217,6 +223,73 @@ def _answer(values: Mapping[str, Json], column: str) -> Text:
     return turns
 
 
+def _pair(prompt: Text, values: Mapping[str, Json]) -> Compared | Neutral:
+    """Where chosen and rejected are whole conversations, as in UltraFeedback binarized, their common
+    beginning is the prompt, and the row's has to stand in it."""
+    scores = _scores(values)
+    if scores is not None and scores[0] == scores[1]:
+        return Neutral("tie")
+    if scores is not None and scores[0] < scores[1]:
+        raise ValueError(f"chosen is rated {scores[0]:g}, below the {scores[1]:g} of rejected")
+    chosen, rejected = _answer(values, "chosen"), _answer(values, "rejected")
+    whole = [not isinstance(side, str) and side[0].role != "assistant" for side in (chosen, rejected)]
+    if not any(whole):
+        return compare(prompt, chosen, rejected, _numbers(values))
+    if not all(whole) or isinstance(chosen, str) or isinstance(rejected, str):
+        raise ValueError("one of chosen and rejected is a whole conversation and the other an answer")
+    shared, better, worse = split_prompt(chosen, rejected)
+    if isinstance(prompt, str):
+        known = any(turn.role == "user" and turn.content.strip() == prompt.strip() for turn in shared)
+    else:
+        known = prompt == shared
+    if not known:
+        raise ValueError("chosen and rejected begin with another prompt than the row's")
+    return compare(shared, better, worse, _numbers(values))
+
+
+_SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"),
+)
+
+
+def _scores(values: Mapping[str, Json]) -> tuple[float, float] | None:
+    names = next((pair for pair in _SCORES if pair[0] in values and pair[1] in values), None)
+    if names is None:
+        return None
+    chosen, rejected = (as_number(values[name]) for name in names)
+    if chosen is None or rejected is None:
+        raise ValueError(f"{names[0]} {values[names[0]]!r}, {names[1]} {values[names[1]]!r}: not two numbers")
+    return chosen, rejected
+
+
+def _better_column(values: Mapping[str, Json]) -> str | None:
+    return next((name for name in ("better_response_id", "safer_response_id") if name in values), None)
+
+
+def _better_of_two(prompt: Text, values: Mapping[str, Json]) -> Compared:
+    """PKU-SafeRLHF: the number of the better response, or of the safer where only that is told."""
+    column = _better_column(values) or ""
+    better = as_number(values[column])
+    if better not in (0, 1):
+        raise ValueError(f"{column} {values[column]!r} is not 0 or 1")
+    sides = _answer(values, "response_0"), _answer(values, "response_1")
+    return compare(prompt, *(sides if better == 0 else sides[::-1]))
+
+
+def _fought(values: Mapping[str, Json]) -> Compared | Neutral:
+    """Chatbot Arena: two conversations and who won."""
+    winner = values["winner"]
+    if isinstance(winner, str) and winner.startswith("tie"):
+        return Neutral("tie")
+    if winner not in ("model_a", "model_b"):
+        raise ValueError(f"winner {winner!r} is not model_a, model_b or tie")
+    sides = values["conversation_a"], values["conversation_b"]
+    return compare(*_split(*(sides if winner == "model_a" else sides[::-1])))
+
+
 def _split(chosen: Json, rejected: Json) -> tuple[Text, Text, Text]:
     return split_prompt(_conversation("chosen", chosen), _conversation("rejected", rejected))
 
@@ -232,9 +305,7 @@ def _conversation(column: str, value: Json) -> Messages:
     return turns
 
 
-def _compared(
-    prompt: Text, better: Text, worse: Text, numbers: Mapping[str, float] | None = None
-) -> Compared:
+def compare(prompt: Text, better: Text, worse: Text, numbers: Mapping[str, float] | None = None) -> Compared:
     """An empty text can be the worse one. Raises ValueError where there is nothing to compare."""
     if _same(better, worse):
         raise ValueError("both responses are the same text")

@@ -36,6 +36,7 @@ OWNED = (
     "dpo",
     "kto",
     "audit",
+    "exports",
     "README.md",
     "report.html",
     "annotations.jsonl",

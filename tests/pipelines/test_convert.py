@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from running import Runner, write_prompts
 
 from trainers.rows import parse_labelled, parse_pair, read_rows
@@ -223,3 +225,78 @@ def test_wrong_input_is_refused_before_anything_is_written(
     assert message in done.err
     assert {path.name for path in tmp_path.glob("*.*")} <= {"f.jsonl", "there.jsonl"}
     assert (tmp_path / "there.jsonl").read_text() == "mine"
+
+
+RATINGS = st.sampled_from([1, 2, 3, "4", "5.0", None, "N/A", "nan", True])
+
+
+def list_row(number: int, ratings: list[object]) -> dict[str, Any]:
+    texts = [f"{number}.{place}" for place in range(len(ratings))]
+    return {"instruction": f"p{number}", "generations": texts, "ratings": ratings}
+
+
+@pytest.mark.parametrize("to", ["dpo", "kto"])
+def test_every_row_of_a_rated_list_gives_rows_or_a_reason(
+    to: str, run: Runner, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(st.lists(RATINGS, min_size=1, max_size=4), min_size=1, max_size=5))
+    def check(ratings: list[list[object]]) -> None:
+        folder = tmp_path_factory.mktemp("lists")
+        given_rows = [list_row(number, each) for number, each in enumerate(ratings)]
+        file = write_prompts(folder / "f.jsonl", given_rows)
+        limits = ("--good-from", 4, "--bad-to", 2)
+        done = run(
+            "convert", file, "--to", to, "--out", folder / "o.jsonl", "--max-failed", 1, "--json", *limits
+        )
+        rejected = folder / "o.jsonl.rejected.jsonl"
+        left = {row["line"] for row in lines(rejected)} if rejected.exists() else set()
+        used = (
+            {int(row["prompt"][0]["content"][1:]) + 1 for row in lines(folder / "o.jsonl")}
+            if done.code == 0
+            else set()
+        )
+        assert used | left == set(range(1, len(ratings) + 1))
+        assert not used & left
+        assert done.code == (0 if used else 3)
+
+    check()
+
+
+def test_ultrafeedback_is_recognised_and_counted(run: Runner, tmp_path: Path) -> None:
+    rows = [list_row(0, [1, 5, 3]), list_row(1, [3, 3]), list_row(2, [4, "N/A"]), list_row(3, [4, 4.4])]
+    file = write_prompts(tmp_path / "uf.jsonl", rows)
+    arguments = ("convert", file, "--to", "dpo", "--out", tmp_path / "o.jsonl", "--max-failed", 0.5)
+    dry = run(*arguments, "--dry-run")
+    assert dry.code == 0
+    assert "recognised: 4 as lists of rated responses" in dry.out
+    assert 'the first: {"prompt": [{"role": "user", "content": "p0"}]' in dry.out
+    assert {path.name for path in tmp_path.glob("*.jsonl*")} == {"uf.jsonl"}
+    done = run(*arguments, "--min-gap", 0.5, "--json")
+    assert [(row["chosen"], row["rejected"]) for row in lines(tmp_path / "o.jsonl")] == [
+        (answer("0.1"), answer("0.0"))
+    ]
+    assert (done.result["failed"], done.result["dropped"]) == (1, {"tie": 2})
+    assert f"{file}:3: ratings, number 2 is not a number: 'N/A'" in done.err
+    every = run(*arguments, "--pair-by", "all", "--overwrite", "--json")
+    assert every.result["written"] == 4
+
+
+def test_a_rated_list_needs_limits_for_kto_and_a_ranked_one_does_not(run: Runner, tmp_path: Path) -> None:
+    file = write_prompts(tmp_path / "uf.jsonl", [list_row(0, [1, 5, 3])])
+    arguments = ("--to", "kto", "--out", tmp_path / "o.jsonl", "--format", "standard")
+    asked = run("convert", file, *arguments)
+    assert asked.code == 2
+    assert "its ratings run from 1 to 5" in asked.err
+    assert run("convert", file, *arguments, "--good-from", 4, "--bad-to", 2).code == 0
+    assert [(row["completion"], row["label"]) for row in lines(tmp_path / "o.jsonl")] == [
+        ("0.0", False),
+        ("0.1", True),
+    ]
+    ranks = [{"answer": text, "rank": rank} for rank, text in enumerate("abc", start=1)]
+    ranked = write_prompts(tmp_path / "nectar.jsonl", [{"prompt": "p", "answers": ranks}])
+    assert run("convert", ranked, *arguments, "--overwrite").code == 0
+    assert [(row["completion"], row["label"]) for row in lines(tmp_path / "o.jsonl")] == [
+        ("a", True),
+        ("c", False),
+    ]

@@ -1,0 +1,239 @@
+"""`prefgen export`: read, shape, check, write, read back, publish."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.console import Console
+from pipelines.convert import SHOWN
+from pipelines.export import axolotl, llamafactory, nemo_rl, openrlhf, trl, verl
+from pipelines.export.card import card
+from pipelines.export.config import ExportConfig, TrainerName
+from pipelines.export.rows import RunRows, Split, source_of
+from pipelines.export.target import Dataset, Target, Written
+from pipelines.export.writing import Counted, read_back, write_split
+from prefgen import __version__
+from prefgen.errors import GateError, InputError, RunDirectoryError, UsageError
+from prefgen.files import write_json, write_whole
+from prefgen.pairing import kto_weights
+from prefgen.run import RunDirectory
+
+TRAINERS: Mapping[TrainerName, Mapping[Dataset, Target]] = {
+    "trl": trl.TARGETS,
+    "llamafactory": llamafactory.TARGETS,
+    "axolotl": axolotl.TARGETS,
+    "openrlhf": openrlhf.TARGETS,
+    "nemo-rl": nemo_rl.TARGETS,
+    "verl": verl.TARGETS,
+}
+
+
+def export(config: ExportConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
+    """Writes the files of an export to their directory and returns its `export.json`.
+
+    Rows the trainer cannot take are in OUT.rejected.jsonl. Raises InputError where there is no finished run
+    or no row, UsageError for what the trainer does not take, GateError where more than `max_rejected` of the
+    rows are refused.
+    """
+    dataset, target = target_of(config)
+    source = RunDirectory.open(config.run)
+    out = config.out or config.run / "exports" / config.trainer / dataset
+    reference = _reference(config, dataset, source)
+    rows = RunRows(source, dataset, as_text=target.takes_text, reference=reference)
+    if rows.standard and not target.takes_text:
+        console.note(f"{config.trainer} takes messages: each prompt is given as those it was made from")
+    with _new_directory(out, overwrite) as part:
+        counted = {
+            split: write_split(rows, target, split, part)
+            for split in _splits(config)
+            if source_of(source, dataset, split).is_file() or split == "train"
+        }
+        _tell(counted, rows, out, config, console)
+        filled = [split for split, told in counted.items() if told.written]
+        for split in filled:
+            read_back(rows, target, split, part)
+        files = {str(split): f"{split}{target.suffix}" for split in filled}
+        written = Written(Path(), files, _weights(dataset, counted))
+        made = _made(config, dataset, target, source, counted, written)
+        _write_config(target, written, part)
+        write_whole(part / "README.md", card(part, files, made, source.manifest))
+        made["files"] = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+        write_json(part / "export.json", made)
+    here = replace(written, out=out.resolve())
+    return {
+        **made,
+        "out": str(out),
+        "start": _started(target, here),
+        "rejected_file": _rejected(out, counted),
+    }
+
+
+def target_of(config: ExportConfig) -> tuple[Dataset, Target]:
+    """Raises UsageError, with what the trainer does take, for a dataset it does not."""
+    takes = TRAINERS[config.trainer]
+    first = next(iter(takes))
+    dataset = config.dataset or first
+    if dataset not in takes:
+        raise UsageError(
+            f"--dataset {dataset}: {config.trainer} takes {', '.join(takes)} "
+            f"(as read in {takes[first].read_from.partition(':')[0]})"
+        )
+    target = takes[dataset]
+    if dataset == "reward" and not config.margin:
+        plain = takes["dpo"]
+        if plain.shape is target.shape or config.trainer == "axolotl":
+            return dataset, target
+        target = replace(target, schema=plain.schema, shape=plain.shape, table=plain.table, notes=())
+    return dataset, target
+
+
+def _reference(config: ExportConfig, dataset: Dataset, source: RunDirectory) -> str | None:
+    if dataset != "prompts":
+        if config.reference is not None:
+            raise UsageError(f"--reference goes with --dataset prompts, not with {dataset}")
+        return None
+    return config.reference or source.config.get("reference")
+
+
+def _splits(config: ExportConfig) -> tuple[Split, ...]:
+    return ("train", "test") if config.split == "all" else (config.split,)
+
+
+# ----------------------------------------------------------------------------------------- what stands beside
+
+
+def _weights(dataset: Dataset, counted: Mapping[Split, Counted]) -> dict[str, float]:
+    """KTO's loss weights for the rows that are written, where both classes are there."""
+    train = counted.get("train")
+    if dataset != "kto" or train is None or not 0 < train.desirable < train.written:
+        return {}
+    desirable, undesirable = kto_weights(train.desirable, train.written - train.desirable)
+    return {"desirable_weight": round(desirable, 6), "undesirable_weight": round(undesirable, 6)}
+
+
+def _write_config(target: Target, written: Written, part: Path) -> None:
+    if "train" in written.files:
+        for name, text in target.config(written).items():
+            write_whole(part / name, text)
+
+
+def _started(target: Target, written: Written) -> list[str]:
+    return target.start(written) if "train" in written.files else []
+
+
+def _made(
+    config: ExportConfig,
+    dataset: Dataset,
+    target: Target,
+    source: RunDirectory,
+    counted: Mapping[Split, Counted],
+    written: Written,
+) -> dict[str, Any]:
+    return {
+        "prefgen_version": __version__,
+        "trainer": config.trainer,
+        "dataset": dataset,
+        "read_from": target.read_from,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": source.path.resolve().name,
+        "manifest_sha256": _sha256(source.path / "manifest.json"),
+        "splits": {
+            split: {"rows": told.rows, "written": told.written, "rejected": len(told.refused)}
+            for split, told in counted.items()
+        },
+        "start": _started(target, written),
+        "notes": list(target.notes),
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rejected(out: Path, counted: Mapping[Split, Counted]) -> str | None:
+    return str(_rejected_path(out)) if any(told.refused for told in counted.values()) else None
+
+
+def _rejected_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.rejected.jsonl")
+
+
+def _tell(
+    counted: Mapping[Split, Counted], rows: RunRows, out: Path, config: ExportConfig, console: Console
+) -> None:
+    """Each refused row, on the terminal the first few. Raises GateError and InputError."""
+    refused = [
+        {"file": str(source_of(rows.run, rows.dataset, split)), **item}
+        for split, told in counted.items()
+        for item in told.refused
+    ]
+    path = _rejected_path(out)
+    for item in refused[:SHOWN]:
+        console.warn(f"{item['file']}:{item['line']}: {item['why']}")
+    if len(refused) > SHOWN:
+        console.warn(f"and {len(refused) - SHOWN} more rows; all of them are in {path}")
+    if refused:
+        write_whole(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in refused))
+    else:
+        path.unlink(missing_ok=True)
+    total = sum(told.rows for told in counted.values())
+    if not total:
+        raise InputError(
+            source_of(rows.run, rows.dataset, next(iter(counted))),
+            "the run has no such rows",
+            fix="prefgen pair RUN --min-confidence … makes other pairs of the same judgments",
+        )
+    if len(refused) > config.max_rejected * total or len(refused) == total:
+        raise GateError(
+            f"{config.trainer} cannot take {len(refused)} of {total} rows (allowed: "
+            f"{config.max_rejected:.0%}); nothing is written but {path}: look there for the reasons, or "
+            "raise --max-rejected"
+        )
+
+
+@contextmanager
+def _new_directory(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A directory that gets its name when all in it is whole; nothing of it is left behind otherwise."""
+    if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise RunDirectoryError(f"{out} holds something that is no export of prefgen; choose another --out")
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise RunDirectoryError(
+            f"{out} holds an export; add --overwrite to replace it, or choose another --out"
+        )
+    part = out.with_name(f"{out.name}.part")
+    try:
+        if part.exists():
+            shutil.rmtree(part)
+        part.mkdir(parents=True)
+        yield part
+        if out.exists():
+            shutil.rmtree(out)
+        part.replace(out)
+    except OSError as error:
+        raise RunDirectoryError(f"{out}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def export_summary(made: Mapping[str, Any]) -> str:
+    """What was written and what to type next."""
+    told = [f"{name}: {split['written']} of {split['rows']} rows" for name, split in made["splits"].items()]
+    lines = [f"{made['out']}: {made['dataset']} for {made['trainer']}, {', '.join(told)}"]
+    lines.append(f"checked against {made['read_from'].partition(':')[0]} and read back")
+    if made["rejected_file"]:
+        lines.append(f"left out, one by one with the reason: {made['rejected_file']}")
+    lines += [f"note: {note}" for note in made["notes"]]
+    if made["start"]:
+        lines += ["start it with:", *(f"  {line}" for line in made["start"])]
+    if made.get("pushed"):
+        lines.append(f"uploaded ({made['pushed']['visibility']}): {made['pushed']['url']}")
+    return "\n".join(lines)

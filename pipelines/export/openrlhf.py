@@ -1,0 +1,64 @@
+"""OpenRLHF: DPO, reward model and prompts; it has no KTO since 0.9.6."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pipelines.export import schemas
+from pipelines.export.target import Dataset, Essence, Row, Target, Written
+from pipelines.export.trl import messages_back, pair, pair_back, reward
+from prefgen.messages import as_dicts
+
+READ_FROM = "OpenRLHF 0.11.2: datasets/reward_dataset.py, datasets/prompts_dataset.py, cli/train_dpo.py"
+
+
+def _prompt(row: Row) -> dict[str, Any]:
+    assert not isinstance(row.prompt, str)
+    return {"prompt": as_dicts(row.prompt), "label": row.reference or "", "datasource": "prefgen"}
+
+
+def _prompt_back(values: Mapping[str, Any]) -> Essence:
+    return messages_back(values["prompt"]), (), values["label"] or None
+
+
+def _start(stage: str, written: Written) -> list[str]:
+    tested = f" --eval.dataset {written.path('test')} --eval.split train" if "test" in written.files else ""
+    return [
+        f"deepspeed --module openrlhf.cli.train_{stage} --model.model_name_or_path MODEL "
+        f"--data.dataset {written.path('train')}{tested} --data.prompt_key prompt --data.chosen_key chosen "
+        "--data.rejected_key rejected --data.apply_chat_template --data.max_len 2048"
+    ]
+
+
+def _start_prompts(written: Written) -> list[str]:
+    return [
+        f"python3 -m openrlhf.cli.train_ppo_ray --data.prompt_dataset {written.path('train')} "
+        "--data.input_key prompt --data.label_key label --data.apply_chat_template …"
+    ]
+
+
+_NOTES = (
+    "--data.max_len is 512 unless given; longer prompts are dropped and longer responses cut by OpenRLHF, so "
+    "that a pair may differ no more",
+)
+TARGETS: dict[Dataset, Target] = {
+    "dpo": Target(READ_FROM, schemas.OpenRLHFPair, pair, pair_back, partial(_start, "dpo"), notes=_NOTES),
+    "reward": Target(
+        READ_FROM,
+        schemas.OpenRLHFReward,
+        reward,
+        pair_back,
+        partial(_start, "rm"),
+        notes=(*_NOTES, "the margins count with --model.margin_loss_enable only"),
+    ),
+    "prompts": Target(
+        READ_FROM,
+        schemas.OpenRLHFPrompt,
+        _prompt,
+        _prompt_back,
+        _start_prompts,
+        notes=("the rest of the line (models, rewards, resources) is yours to fill in",),
+    ),
+}
