@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.resources
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,12 @@ def load_constitution(name_or_path: str) -> Constitution:
         return Constitution.model_validate(yaml.safe_load(shipped.read_text(encoding="utf-8")))
     path = Path(name_or_path)
     if not path.exists():
+        near = difflib.get_close_matches(name_or_path, SHIPPED, n=1, cutoff=0.4)
         raise InputError(
-            path, "no such constitution", expected=f"a YAML file, or one of {', '.join(SHIPPED)}"
+            path,
+            "no such constitution",
+            expected=f"a YAML file, or one of {', '.join(SHIPPED)}",
+            fix=f"did you mean {near[0]!r}?" if near else None,
         )
     values: dict[str, Any] = read_yaml(path)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import signal
 import sys
 from importlib import import_module
@@ -10,13 +11,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipelines.helping import Group
 from prefgen import __version__
 from prefgen.errors import PrefgenError, first_of
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from pipelines.console import Console
 
 _INTERRUPTED = 130
+_WIDEST = 12
+COMPLETE_VARIABLE = "_PREFGEN_COMPLETE"
+"""Environment variable in which a shell asks for completions."""
 COMMANDS = {
     "generate": "Make a preference dataset from the prompts of a file.",
     "judge": "Judge pairs of responses that exist already; writes one verdict a line.",
@@ -35,11 +42,25 @@ COMMANDS = {
     "report": "Write report.html of a finished run or training anew and summarise it.",
     "ledger": "Look at and keep up the file of paid answers: stats, export, prune or verify.",
     "quickstart": "The whole RLAIF run on embedded models: no key, no network, no GPU.",
+    "init": "Write commented configs of the three jobs, which run at once with scripted models.",
+    "doctor": "Check the installation, the machine and the models you name; says how to fix what is wrong.",
+    "completion": "Print the completion script of your shell: bash, zsh or fish.",
 }
 """Each command's first line of help, so that `prefgen --help` imports none of them."""
 
 
-class _Commands(click.Group):
+GROUPS = {
+    "Begin": ("quickstart", "init", "doctor", "completion"),
+    "Make data": ("generate", "revise", "judge", "pair", "convert", "export"),
+    "Trust it": ("label", "calibrate", "audit", "constitution"),
+    "Train": ("train", "rlaif"),
+    "Look": ("evaluate", "report", "why"),
+    "Keep": ("ledger",),
+}
+"""Under which heading a command stands."""
+
+
+class _Commands(Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -49,9 +70,22 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"pipelines.commands.{name}"), name)
         return command
 
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, context, incomplete)]
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        grouped = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in COMMANDS if name not in grouped)
+        for heading, names in (GROUPS | {"Others": others}).items():
+            known = [(name, COMMANDS[name]) for name in names if name in COMMANDS]
+            if known:
+                with formatter.section(heading):
+                    formatter.write_dl(known, col_max=_WIDEST)
 
 
 @click.group(
@@ -60,6 +94,11 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="prefgen")
 def cli() -> None:
     """Turns a file of prompts into a preference dataset you can trust, and that into a better model.
+
+    \b
+    prefgen init first && cd first && prefgen generate --config generate.yaml
+    prefgen generate prompts.jsonl --policy vllm/PATH --judge openai/NAME --out runs/first
+    prefgen COMMAND --help
 
     MODEL is PROVIDER/NAME[@BASE_URL]: openai/NAME, openai/NAME@http://127.0.0.1:8000/v1,
     anthropic/NAME, vllm/PATH_OR_ID, transformers/PATH_OR_ID.
@@ -79,12 +118,9 @@ def _run(arguments: list[str] | None) -> int:
     from pipelines.launching import first_to_fail
 
     console = Console()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        ended = cli.main(
-            args=arguments,
-            standalone_mode=False,
-            obj=sys.argv[1:] if arguments is None else arguments,
-        )
+        ended = cli.main(args=arguments, standalone_mode=False, obj=given, complete_var=COMPLETE_VARIABLE)
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
@@ -98,12 +134,27 @@ def _run(arguments: list[str] | None) -> int:
         return _from_group(group, console)
     except (KeyboardInterrupt, click.Abort):
         if first_to_fail():
-            console.error(
-                "interrupted; every answer that came in is kept: go on with the same command and --resume"
-            )
+            console.error(_how_to_go_on(given))
         return _INTERRUPTED
     # A command that ended with click's Exit gives its code.
     return ended if isinstance(ended, int) else 0
+
+
+def _how_to_go_on(arguments: list[str]) -> str:
+    """What an interrupted command leaves behind, and the command to type."""
+    command: click.Command | None = cli
+    for word in arguments:
+        if isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), word)
+    options = {option.name for option in command.params} if command is not None else set()
+    if "resume" in options:
+        words = [word for word in arguments if word not in ("--overwrite", "--resume")]
+        again = shlex.join(["prefgen", *words, "--resume"])
+        kept = "the last checkpoint" if words[0] == "train" else "every answer that came in"
+        return f"interrupted; {kept} is kept; go on with:\n  {again}"
+    if {"ledger", "max_cost"} <= options:
+        return "interrupted; answers that came in are in the ledger: the same command pays for none twice"
+    return "interrupted"
 
 
 def _from_group(group: BaseExceptionGroup[BaseException], console: Console) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -44,6 +44,7 @@ class PairingConfig(BaseModel):
     """How judgments become pairs: shared by `generate` and `pair`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    topics: ClassVar[dict[str, str]] = {"strategy": "Pairs", "seed": "Run"}
 
     strategy: Strategy = "best-worst"
     """Which pair of a prompt's candidates to take. best-2sigma takes the rejected one nearest the mean
@@ -104,6 +105,7 @@ class CallConfig(BaseModel):
     """How models are called: shared by every job that calls any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    topics: ClassVar[dict[str, str]] = {"max_failure_share": "Calls", "batch": "Batches", "seed": "Run"}
 
     max_failure_share: float = Field(default=0.05, ge=0, le=1)
     """Failed model calls above this share end the run with exit code 3."""
@@ -151,6 +153,7 @@ class CallConfig(BaseModel):
 class JudgingConfig(CallConfig):
     """Who judges, and how: shared by every job that judges."""
 
+    topics: ClassVar[dict[str, str]] = {"judge": "Judge"}
     judge: tuple[str, ...] = ()
     """MODEL that judges by the constitution; several are a jury."""
     reward_model: str | None = None
@@ -166,8 +169,8 @@ class JudgingConfig(CallConfig):
     that calibrate fits to human labels; cascade, the first (a reward model before judges) where it is sure
     enough, the next where it is not."""
     judging: Literal["pairwise", "pointwise", "score", "listwise"] = "pairwise"
-    """Compare candidates two by two; ask of each, principle by principle; rate each on a scale; or rank all
-    in one call."""
+    """How to judge. Compare candidates two by two; ask of each, principle by principle; rate each on a scale;
+    or rank all in one call."""
     constitution: str = "helpful-honest-harmless"
     """Constitution: a YAML file, or helpful-honest-harmless, support-tone, concise-expert."""
     principles: PrincipleMode = "all"
@@ -288,6 +291,7 @@ class JudgeConfig(JudgingConfig):
 
 
 class GenerateConfig(PairingConfig, JudgingConfig, RayConfig):
+    topics: ClassVar[dict[str, str]] = {"judge_unfinished": "Checks"}
     prompts: Path
     """Prompt file: .jsonl .json .csv .parquet .txt."""
     out: Path

@@ -6,7 +6,6 @@ the command line leaves out.
 
 from __future__ import annotations
 
-import inspect
 import types
 import typing
 from collections.abc import Callable
@@ -17,30 +16,36 @@ import click
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from pipelines.helping import FEW, RUN, FieldOption, own_fields, topics_of
 from prefgen.errors import InputError, UsageError
-from prefgen.yamlfile import read_yaml, validation_message
+from prefgen.yamlfile import first_fault, read_yaml, validation_message
 
 _FLAGS = {"resume": "resume", "overwrite": "overwrite", "quiet": "quiet", "json": "as_json"}
 _RESOLVED = ("inputs", "command")
 """What the config.yaml of a run holds besides options: it may be given as --config again."""
+_METAVARS = {int: "N", float: "X"}
 C = TypeVar("C", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def options_of(*configs: type[BaseModel], skip: tuple[str, ...] = ()) -> Callable[[F], F]:
+def options_of(
+    *configs: type[BaseModel], skip: tuple[str, ...] = (), common: tuple[str, ...] = ()
+) -> Callable[[F], F]:
     """A decorator that adds one option for each field of the configs, with the field's help and default; a
-    field that several have is one option, that of the first."""
+    field that several have is one option, that of the first.
+
+    `common`: the fields that --help shows; unset, all of a few, else those that only this command has.
+    """
 
     def decorate(function: F) -> F:
-        # The command's own options first, then what it shares with others.
-        kinds = [(kind, config) for config in configs for kind in config.__mro__]
-        names = [(name, config) for kind, config in kinds for name in inspect.get_annotations(kind)]
-        fields: dict[str, FieldInfo] = {}
-        for name, config in names:
-            if name in config.model_fields and name not in skip:
-                fields.setdefault(name, config.model_fields[name])
-        for name, field in reversed(fields.items()):
-            function = _option(name, field)(function)
+        fields: dict[str, tuple[FieldInfo, str]] = {}
+        for config in configs:
+            for name, topic in topics_of(config):
+                if name not in skip:
+                    fields.setdefault(name, (config.model_fields[name], topic))
+        shown = set(common) or (fields.keys() if len(fields) <= FEW else own_fields(configs[0]))
+        for name, (field, topic) in reversed(fields.items()):
+            function = _option(name, field, topic, name in shown)(function)
         return click.option(
             "--config",
             type=click.Path(path_type=Path),
@@ -73,10 +78,10 @@ def build(config: type[C], given: dict[str, Any], beside: type[BaseModel] | None
     try:
         return config.model_validate(values | typed)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
+        fault = first_fault(error)
         name = str(fault["loc"][0]) if fault["loc"] else ""
         if path is not None and name not in typed and name in values:
-            raise validation_message(path, error, config) from error
+            raise validation_message(path, error, config, others=others) from error
         if fault["type"] == "missing":
             raise UsageError(f"missing {_shown(name)}: {config.model_fields[name].description}") from error
         message = fault["msg"].removeprefix("Value error, ")
@@ -96,13 +101,17 @@ def _flags_from(context: click.Context, parameter: click.Parameter, path: Path |
     return path
 
 
-def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
+def _option(name: str, field: FieldInfo, topic: str, common: bool) -> Callable[[F], F]:
     kind, multiple = _click_type(field.annotation)
     flag = _flag(name)
+    told: dict[str, Any] = {"cls": FieldOption, "default": None, "help": _help(field)}
+    told |= {"topic": RUN if name in _FLAGS else topic, "common": common or name in _FLAGS}
+    told["needed"] = field.is_required()
     if kind is bool:
         declaration = f"{flag}/--no-{flag[2:]}" if field.default is True else flag
-        return click.option(declaration, name, default=None, help=_help(field), is_flag=True)
-    return click.option(flag, name, type=kind, multiple=multiple, default=None, help=_help(field))
+        return click.option(declaration, name, is_flag=True, **told)
+    metavar = _METAVARS.get(kind) if isinstance(kind, type) else None
+    return click.option(flag, name, type=kind, multiple=multiple, metavar=metavar, **told)
 
 
 def _is_list(field: FieldInfo) -> bool:
@@ -124,7 +133,7 @@ def _flag(name: str) -> str:
 
 def _help(field: FieldInfo) -> str:
     text = field.description or ""
-    if field.is_required() or field.default in (None, (), False):
+    if field.is_required() or field.default in (None, ()) or field.default is False:
         return text
     return f"{text} [default: {field.default}]"
 

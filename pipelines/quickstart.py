@@ -126,6 +126,8 @@ def is_complete(out: Path, stages: Sequence[str]) -> bool:
 
 
 def check_directory(out: Path, *, resume: bool, overwrite: bool) -> None:
+    if out.is_file():
+        raise RunDirectoryError(f"{out} is a file; --out names a directory")
     used = out.exists() and any(out.iterdir())
     if used and not (resume or overwrite):
         raise RunDirectoryError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -18,9 +18,10 @@ JUDGE, REWARD_MODEL = "judge", "reward-model"
 class RewardsConfig(JudgingConfig):
     """Beside the stage's own config. Both have a seed, which is one option."""
 
+    topics: ClassVar[dict[str, str]] = {"judging": "Rewards"}
     judging: Literal["pairwise", "pointwise", "score", "listwise"] = "pointwise"
-    """Ask of each response, principle by principle; rate each on a scale; or (grpo) compare the responses to
-    one prompt two by two, or rank them in one call, which says nothing of how good all of them are."""
+    """How to judge. Ask of each response, principle by principle; rate each on a scale; or (grpo) compare the
+    responses to one prompt two by two, or rank them in one call, which says nothing of how good all are."""
     reward_function: tuple[str, ...] = ()
     """Rule that scores from 0 to 1: format:REGEX, the whole response matches; accuracy:COLUMN, its final
     answer is the one in that column of the prompts; length:LOW-HIGH, in words."""

@@ -20,6 +20,7 @@ from trainers.alarms import TEXTS
 from trainers.config import StageConfig
 from trainers.report import TrainingReport, read_report
 from trainers.reward import RewardConfig
+from trainers.trackers import places
 
 COMPARED = 32
 """Held-out responses on which a reward is compared in both engines."""
@@ -81,6 +82,10 @@ def train_stage(
     if (folder / HELD_OUT).is_file():
         result["held_out"] = json.loads((folder / HELD_OUT).read_text("utf-8"))
         text += f"\n{_reward_summary(result['held_out'])}"
+    if config.report_to:
+        result["trackers"] = places(config.report_to, folder)
+        told = (f"{name} ({place})" if place else name for name, place in result["trackers"].items())
+        text += f"\nmetrics went to {', '.join(told)} too"
     if check_vllm:
         with console.step("comparing vLLM with transformers"):
             merged = folder / "merged"

@@ -21,6 +21,7 @@ A message says what was seen, what was expected and what to do.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -131,6 +132,16 @@ def first_of(error: BaseException, kind: type[E]) -> E | None:
             return None
         error = found.exceptions[0]
     return error if isinstance(error, kind) else None
+
+
+def nearest_file(path: Path) -> str:
+    """What to do where there is no file of this name."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f"check the path: there is no folder {path.parent} that can be read"
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f"check the path; did you mean {path.with_name(near[0])}?" if near else "check the path"
 
 
 def _shorten(value: object, limit: int = 160) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefgen.errors import InputError, UsageError
+from prefgen.errors import InputError, UsageError, nearest_file
 from prefgen.messages import Json
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
@@ -51,7 +51,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 def _check_readable(path: Path) -> None:
     if not path.exists():
-        raise InputError(path, "no such file", fix="check the path")
+        raise InputError(path, "no such file", fix=nearest_file(path))
     if path.is_dir():
         raise InputError(path, "is a directory", expected=f"a file ({' '.join(SUFFIXES)})")
     if path.suffix.lower() not in SUFFIXES:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from prefgen.errors import InputError
+from prefgen.errors import InputError, nearest_file
 
 _DEEPEST, _LARGEST = 50, 100_000
 
@@ -25,6 +27,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(path, f"broken YAML ({error.problem})", line=line, expected="valid YAML") from error
     except RecursionError as error:
         raise InputError(path, "nested too deeply", expected="a configuration") from error
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", fix=nearest_file(path)) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(path, f"cannot be read ({error})") from error
     if not isinstance(values, dict):
@@ -56,17 +60,21 @@ def _check_size(path: Path, top: yaml.Node | None) -> None:
 
 
 def validation_message(
-    path: Path, error: ValidationError, model: type[BaseModel], inside: tuple[str, ...] = ()
+    path: Path,
+    error: ValidationError,
+    model: type[BaseModel],
+    inside: tuple[str, ...] = (),
+    others: Iterable[str] = (),
 ) -> InputError:
     """The first fault pydantic found in the values of `path`, with its line and the nearest known field.
 
-    `inside`: the block of the file that `model` was made of.
+    `inside`: the block of the file that `model` was made of. `others`: fields that the file may have besides.
     """
-    fault = error.errors(include_url=False)[0]
+    fault = first_fault(error)
     where = ".".join(str(part) for part in (*inside, *fault["loc"]))
     line = line_of(path, (*inside, *fault["loc"]))
     if fault["type"] == "extra_forbidden":
-        known = _fields_at(model, fault["loc"][:-1])
+        known = [*_fields_at(model, fault["loc"][:-1]), *others]
         near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
         return InputError(
             path,
@@ -75,9 +83,17 @@ def validation_message(
             expected=None if near else ", ".join(known),
             fix=f"did you mean {near[0]!r}?" if near else "remove it",
         )
-    message = fault["msg"].removeprefix("Value error, ")
+    message = (
+        "required, and missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
+    )
     seen = None if fault["type"] == "missing" else fault["input"]
     return InputError(path, f"{where or 'the file'}: {message}", line=line, seen=seen)
+
+
+def first_fault(error: ValidationError) -> ErrorDetails:
+    """A name that is not known before all others: what is missing may only be misspelt."""
+    faults = error.errors(include_url=False)
+    return next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

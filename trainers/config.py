@@ -16,6 +16,17 @@ Dtype = Literal["float32", "bfloat16"]
 class StageConfig(WatchConfig):
     """The options all stages share; a stage adds its own fields and its default learning rates."""
 
+    topics: ClassVar[dict[str, str]] = {
+        "model": "Model and data",
+        "epochs": "Steps",
+        "max_length": "Model and data",
+        "seed": "Run",
+        "lora": "Adapter",
+        "dtype": "Precision and memory",
+        "logging_steps": "Metrics and checkpoints",
+        "accelerate": "Several devices",
+        "resume": "Run",
+    }
     full_rate: ClassVar[float] = 2e-5
     lora_rate: ClassVar[float] = 2e-4
     smallest_batch: ClassVar[int] = 1

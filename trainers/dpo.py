@@ -51,8 +51,8 @@ class DPOConfig(PairConfig):
     beta: float = Field(default=0.1, gt=0)
     """Price of moving away from the starting model, in reward per nat; lower lets it move further."""
     loss: Loss = "sigmoid"
-    """sigmoid is DPO, hinge is SLiC's, ipo overfits certain pairs less; robust and conservative expect some
-    wrong labels, soft takes each pair's confidence as its target."""
+    """Form of the loss. sigmoid is DPO, hinge is SLiC's, ipo overfits certain pairs less; robust and
+    conservative expect some wrong labels, soft takes each pair's confidence as its target."""
     noise_rate: float | None = Field(default=None, ge=0, lt=0.5)
     """Share of pairs that are the wrong way round, for robust and conservative; unset, 1 minus the label
     precision that the run directory's calibration expects."""

@@ -68,8 +68,9 @@ class GRPOConfig(StageConfig):
     beta: float = Field(default=0.04, ge=0)
     """Weight of the KL divergence from the starting model; 0 saves its memory, where no reward is gamed."""
     loss: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
-    """dapo is the mean over all tokens of a step; grpo the mean over responses of their means, which favours
-    short good and long bad ones; dr_grpo divides by --max-new-tokens in place of the length."""
+    """Form of the loss. dapo is the mean over all tokens of a step; grpo the mean over responses of their
+    means, which favours short good and long bad ones; dr_grpo divides by --max-new-tokens in place of the
+    length."""
     epsilon: float = Field(default=0.2, gt=0)
     """How far a token's probability may move from what it was sampled with before its gradient is cut."""
     epsilon_high: float | None = Field(default=None, gt=0)

@@ -37,6 +37,13 @@ def check_machine(config: StageConfig) -> None:
         raise UsageError("--qlora holds the weights in 4 bits, which needs a CUDA device; use --lora here")
     if config.qlora:
         _require_bitsandbytes()
+    provider, _, name = config.model.partition("/")
+    if provider in ("vllm", "transformers", "scripted", "anthropic") and not Path(config.model).exists():
+        hint = f": --model {name}" if provider in ("vllm", "transformers") and name else ""
+        raise UsageError(
+            f"--model {config.model}: a training takes a model's folder or Hugging Face id, without a "
+            f"provider{hint}"
+        )
     if (Path(config.model) / "adapter_config.json").is_file():
         raise UsageError(
             f"{config.model} is an adapter, not a model; train it with --merge and start from its merged/"
@@ -224,7 +231,7 @@ def lora_config(config: StageConfig, head: Head) -> LoraConfig | None:
 
 
 def _unavailable(model: str, error: Exception) -> ModelUnavailableError:
-    told = reason(error).strip().partition("\n")[0]
+    told = reason(error, model).strip().partition("\n")[0]
     return ModelUnavailableError(
         f"cannot load {model}: {told}; expected a model's folder or a Hugging Face id"
     )

@@ -71,7 +71,7 @@ def run_stage(
     folder.check_free(config, beginning)
     if config.resume and folder.is_complete(config.out):
         return config.out
-    with quiet(), logging_folder(config.out):
+    with quiet(), logging_folder(config.out, config.report_to):
         prepared = prepare(config, stage, files)
         start = _load_start(config, stage)
         prepared.warnings.extend(_warnings(config, stage, start, prepared))

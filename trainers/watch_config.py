@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,7 @@ class WatchConfig(BaseModel):
     """What is looked at while a stage trains, and what happens when it goes wrong."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    topics: ClassVar[dict[str, str]] = {"watch_prompts": "Watching"}
 
     watch_prompts: int = Field(default=16, ge=0)
     """Held-out prompts the model answers at each evaluation, to see how its answers change; 0 = off."""

@@ -10,12 +10,28 @@ import click
 from pipelines.audit.config import AuditConfig
 from pipelines.commands.shared import common, wait_for
 from pipelines.console import Console
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
-@options_of(AuditConfig, skip=("run",))
+@options_of(
+    AuditConfig,
+    skip=("run",),
+    common=(
+        "out",
+        "eval_file",
+        "eval_responses",
+        "flag_share",
+        "probes",
+        "judge",
+        "constitution",
+        "engine_arg",
+        "concurrency",
+        "max_cost",
+    ),
+)
 @click.option("--overwrite", is_flag=True, help="Replace an earlier audit.")
 @common
 def audit(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:

@@ -10,12 +10,34 @@ import click
 from pipelines.calibration.config import CalibrateConfig
 from pipelines.commands.shared import common, used_directory, wait_for
 from pipelines.console import Console
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("labels", type=click.Path(path_type=Path), required=False)
-@options_of(CalibrateConfig, skip=("labels",))
+@options_of(
+    CalibrateConfig,
+    skip=("labels",),
+    common=(
+        "out",
+        "verdicts",
+        "target",
+        "delta",
+        "repeats",
+        "unlabelled",
+        "next",
+        "judge",
+        "reward_model",
+        "constitution",
+        "judging",
+        "scale",
+        "engine_arg",
+        "concurrency",
+        "max_cost",
+        "seed",
+    ),
+)
 @used_directory
 @common
 def calibrate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:

@@ -10,10 +10,11 @@ import click
 from pipelines.commands.shared import common
 from pipelines.console import Console
 from pipelines.convert_config import ConvertConfig
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @options_of(ConvertConfig, skip=("file",))
 @click.option("--overwrite", is_flag=True, help="Replace the file at --out.")

@@ -10,12 +10,35 @@ import click
 from pipelines.commands.shared import common, used_directory, wait_for
 from pipelines.console import Console
 from pipelines.evaluation.config import EvaluateConfig
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("prompts", type=click.Path(path_type=Path), required=False)
-@options_of(EvaluateConfig, skip=("prompts",))
+@options_of(
+    EvaluateConfig,
+    skip=("prompts",),
+    common=(
+        "model",
+        "baseline",
+        "out",
+        "annotations",
+        "against",
+        "labels",
+        "stop_when_clear",
+        "temperature",
+        "max_tokens",
+        "judge",
+        "reward_model",
+        "constitution",
+        "judging",
+        "engine_arg",
+        "concurrency",
+        "max_cost",
+        "seed",
+    ),
+)
 @used_directory
 @common
 def evaluate(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:

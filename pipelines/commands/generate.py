@@ -10,12 +10,37 @@ import click
 from pipelines.commands.shared import common, used_directory, wait_for
 from pipelines.console import Console
 from pipelines.generate_config import GenerateConfig
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("prompts", type=click.Path(path_type=Path), required=False)
-@options_of(GenerateConfig, skip=("prompts",))
+@options_of(
+    GenerateConfig,
+    skip=("prompts",),
+    common=(
+        "policy",
+        "judge",
+        "reward_model",
+        "out",
+        "n",
+        "temperature",
+        "max_tokens",
+        "system",
+        "constitution",
+        "judging",
+        "strategy",
+        "min_confidence",
+        "calibration",
+        "target_precision",
+        "format",
+        "engine_arg",
+        "concurrency",
+        "max_cost",
+        "seed",
+    ),
+)
 @click.option("--quote", is_flag=True, help="Tell what it will take from a few of the prompts, then stop.")
 @used_directory
 @common

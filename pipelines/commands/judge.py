@@ -10,12 +10,32 @@ import click
 from pipelines.commands.shared import common, used_directory, wait_for
 from pipelines.console import Console
 from pipelines.generate_config import JudgeConfig
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("pairs", type=click.Path(path_type=Path))
-@options_of(JudgeConfig, skip=("pairs",))
+@options_of(
+    JudgeConfig,
+    skip=("pairs",),
+    common=(
+        "out",
+        "judge",
+        "reward_model",
+        "constitution",
+        "judging",
+        "principles",
+        "evidence",
+        "votes",
+        "reference",
+        "scale",
+        "engine_arg",
+        "concurrency",
+        "max_cost",
+        "seed",
+    ),
+)
 @used_directory
 @common
 def judge(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:

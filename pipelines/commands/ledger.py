@@ -8,11 +8,12 @@ import click
 
 from pipelines.commands.shared import common
 from pipelines.console import Console
+from pipelines.helping import Group
 from pipelines.ledger.config import ExportConfig, LedgerConfig, PruneConfig, VerifyConfig
 from pipelines.options import build, options_of
 
 
-@click.group()
+@click.group(cls=Group)
 def ledger() -> None:
     """Look at and keep up the file of paid answers: stats, export, prune or verify."""
 

@@ -10,13 +10,14 @@ import click
 from pipelines.commands.shared import common
 from pipelines.console import Console
 from pipelines.generate_config import PairConfig
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 from pipelines.what_if.config import GRID, GridConfig, WhatIfConfig
 from prefgen.errors import UsageError
 from prefgen.yamlfile import read_yaml
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @options_of(GridConfig, PairConfig, skip=("run",))
 @click.option("--overwrite", is_flag=True, help="Replace what is in the output directory.")

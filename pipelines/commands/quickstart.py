@@ -9,9 +9,10 @@ import click
 
 from pipelines.commands.shared import common, used_directory, wait_for
 from pipelines.console import Console
+from pipelines.helping import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -8,10 +8,11 @@ import click
 
 from pipelines.commands.shared import common
 from pipelines.console import Console
+from pipelines.helping import Command
 from prefgen.run import RunDirectory
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @common
 def report(run: Path, as_json: bool, quiet: bool) -> None:

@@ -9,13 +9,31 @@ import click
 
 from pipelines.commands.shared import common, used_directory, wait_for
 from pipelines.console import Console
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 from pipelines.revise_config import ReviseConfig
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("prompts", type=click.Path(path_type=Path), required=False)
-@options_of(ReviseConfig, skip=("prompts",))
+@options_of(
+    ReviseConfig,
+    skip=("prompts",),
+    common=(
+        "out",
+        "policy",
+        "critic",
+        "constitution",
+        "rounds",
+        "temperature",
+        "max_tokens",
+        "system",
+        "engine_arg",
+        "concurrency",
+        "max_cost",
+        "seed",
+    ),
+)
 @used_directory
 @common
 def revise(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: Any) -> None:

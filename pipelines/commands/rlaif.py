@@ -8,9 +8,10 @@ import click
 
 from pipelines.commands.shared import common, used_directory, wait_for
 from pipelines.console import Console
+from pipelines.helping import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Directory of the loop; over out in the file.")
 @used_directory

@@ -10,6 +10,7 @@ import click
 
 from pipelines.commands.shared import common, wait_for
 from pipelines.console import Console
+from pipelines.helping import Group, own_fields
 from pipelines.launching import relaunch
 from pipelines.options import build, options_of
 from pipelines.reward_models import RewardModelConfig, train_reward_models
@@ -24,16 +25,25 @@ from trainers.ppo import PPOConfig, train_ppo
 from trainers.sft import SFTConfig, train_sft
 
 Stage = Callable[..., Path]
+COMMON = ("model", "data", "out", "epochs", "batch_size", "learning_rate", "lora", "seed")
+"""What --help of every stage shows, beside what the stage alone has and how it is run."""
+REWARDS = ("judge", "reward_model", "reward_function", "judging", "constitution")
+SHOWN = {
+    "grpo": ("group_size", "max_new_tokens", "beta"),
+    "ppo": ("rollout_batch_size", "max_new_tokens", "kl_coef"),
+}
+"""Of the options that an online stage alone has, which are many."""
+SWEEP = ("judge", "reward_model", "constitution")
 
 
-@click.group()
+@click.group(cls=Group)
 def train() -> None:
     """Train a model: sft, reward, dpo, kto, orpo, grpo or ppo."""
 
 
 def _add_stage(name: str, config: type[StageConfig], run: Stage, help_text: str) -> None:
     @train.command(name, help=help_text)
-    @options_of(config)
+    @options_of(config, common=(*COMMON, *own_fields(config)))
     @click.option(
         "--check-vllm", is_flag=True, help="Afterwards compare vLLM with transformers on the model."
     )
@@ -52,7 +62,7 @@ def _add_online_stage(name: str, config: type[StageConfig], run: Stage, help_tex
     """A stage that learns from rewards of its own responses: `run(config, rewards, on_log)`."""
 
     @train.command(name, help=help_text)
-    @options_of(config, RewardsConfig)
+    @options_of(config, RewardsConfig, common=(*COMMON, *REWARDS, *SHOWN.get(name, own_fields(config))))
     @click.option(
         "--check-vllm", is_flag=True, help="Afterwards compare vLLM with transformers on the model."
     )
@@ -108,7 +118,7 @@ _add_stage(
 
 
 @train.command("dpo-sweep")
-@options_of(SweepConfig, skip=("beta",))
+@options_of(SweepConfig, skip=("beta",), common=(*COMMON, *SWEEP, *own_fields(SweepConfig)))
 @common
 def dpo_sweep(as_json: bool, quiet: bool, **given: Any) -> None:
     """DPO with several β: held-out margin, KL to the start, and with a judge the win rate over the start.

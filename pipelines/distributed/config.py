@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +21,7 @@ class RayConfig(BaseModel):
     """Where the work is done."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    topics: ClassVar[dict[str, str]] = {"engine": "Several machines"}
 
     engine: Literal["local", "ray"] = "local"
     """In this process, or by pools of workers on a Ray cluster. What is made is the same."""

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from prefgen.completion import Model, RewardModel
 from prefgen.errors import UsageError
@@ -24,6 +25,7 @@ from prefgen.secrets import check_url, hide
 PROVIDERS = ("openai", "anthropic", "vllm", "transformers", "scripted")
 REWARD_PROVIDERS = ("openai", "vllm", "transformers")
 LOCAL_PROVIDERS = ("vllm", "transformers", "scripted")
+_OPENAIS = re.compile(r"(?:chat)?gpt-|o\d(?:-|$)")
 _BARE_ADDRESS = re.compile(r"@((?:localhost|[\w.-]+:\d+)(?:[:/]\S*)?)$")
 _SPEC = re.compile(r"^(?P<provider>[^/]+)/(?P<name>.+?)(?:@(?P<url>https?://\S+))?$")
 
@@ -41,7 +43,7 @@ class ModelSpec:
         if found is None:
             raise UsageError(
                 f"{hide(text)!r} is not a model; expected PROVIDER/NAME[@BASE_URL], for example "
-                "openai/NAME, openai/NAME@http://127.0.0.1:8000/v1 or vllm/PATH"
+                f"openai/NAME, openai/NAME@http://127.0.0.1:8000/v1 or vllm/PATH{_meant(text, providers)}"
             )
         provider, name, url = found["provider"], found["name"], found["url"]
         if url is not None:
@@ -54,7 +56,7 @@ class ModelSpec:
             )
         if provider not in providers:
             near = difflib.get_close_matches(provider, providers, n=1)
-            hint = f"; did you mean {near[0]}/{name}?" if near else ""
+            hint = f"; did you mean {near[0]}/{name}?" if near else _meant(text, providers)
             raise UsageError(
                 f"{text!r}: unknown provider {provider!r}, expected {', '.join(providers)}{hint}"
             )
@@ -68,6 +70,24 @@ class ModelSpec:
     @property
     def text(self) -> str:
         return f"{self.provider}/{self.name}" + (f"@{self.base_url}" if self.base_url else "")
+
+
+def _meant(text: str, providers: tuple[str, ...]) -> str:
+    """What a text without a provider may have been meant for, as the end of a message."""
+    name = hide(text.strip())
+    if name.startswith(("http://", "https://")):
+        likely = [f"openai/NAME@{name}"]
+    elif name in providers:
+        likely = [f"{name}/{'PATH' if name in LOCAL_PROVIDERS else 'NAME'}"]
+    elif _OPENAIS.match(name) and "openai" in providers:
+        likely = [f"openai/{name}"]
+    elif name.startswith("claude") and "anthropic" in providers:
+        likely = [f"anthropic/{name}"]
+    elif "/" in name or Path(name).is_dir():
+        likely = [f"{provider}/{name}" for provider in ("vllm", "transformers") if provider in providers]
+    else:
+        return ""
+    return f"; did you mean {' or '.join(likely)}?"
 
 
 _FAMILIES = (

@@ -6,7 +6,9 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,11 @@ from prefgen.messages import Message, Messages, as_dicts
 
 _WHOLE_FILE = 64 * 2**20
 _ADAPTER = "adapter_config.json"
+_NOWHERE = re.compile(
+    "couldn't connect to|cached snapshot folder|repository not found|not a valid model identifier|gated repo",
+    re.IGNORECASE,
+)
+"""What the libraries say where a name is neither a folder nor a model that the hub gives."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -54,8 +61,13 @@ def check_safetensors(folder: Path | None, spec: str) -> None:
         )
 
 
-def reason(error: Exception) -> str:
-    """What a loader of transformers says, without its advice to run a model's own code."""
+def reason(error: Exception, name: str) -> str:
+    """What a loader says of a model, without its advice to run a model's own code, or that there is no such
+    model."""
+    if _NOWHERE.search(str(error)) and not Path(name).expanduser().exists():
+        offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+        hint = "HF_HUB_OFFLINE is set, so nothing is fetched" if offline else "a gated one needs HF_TOKEN"
+        return f"there is no folder {name} here, and the Hugging Face hub gave no model {name} ({hint})"
     if "trust_remote_code" in str(error):
         return "it comes with code of its own, which is never run; use a model of a known architecture"
     return str(error)
@@ -199,7 +211,7 @@ def load_tokenizer(name: str, spec: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ModelUnavailableError(f"{spec}: cannot load the tokenizer: {reason(error)}") from error
+        raise ModelUnavailableError(f"{spec}: cannot load the tokenizer: {reason(error, name)}") from error
 
 
 def sum_logprobs(logprobs: Mapping[int, float], labels: Mapping[str, list[int]]) -> dict[str, float]:

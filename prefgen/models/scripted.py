@@ -113,6 +113,7 @@ def _judge(request: CompletionRequest, sample: int, rich: Callable[[str], int] =
     question = request.messages[0].content
     richness = [rich(text) for text in _shown(question)]
     asked = question.rpartition("\n</")[2] if richness else question
+    richness = richness or [rich(question)]  # A question about no response: about itself.
     levels = [int(digit) for digit in request.label_words or _LEVEL.findall(asked) if digit.isdecimal()]
     fields = request.schema["properties"] if request.schema else None
     if levels:

@@ -104,7 +104,7 @@ def load(name: str, spec: str, options: Mapping[str, Json], auto: str, **setting
                 model = _merged(model, str(folder))
             model = model.to(device).eval()
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelUnavailableError(f"{spec}: transformers cannot load it: {reason(error)}") from error
+        raise ModelUnavailableError(f"{spec}: transformers cannot load it: {reason(error, name)}") from error
     if found["missing_keys"] and base is None:
         raise UsageError(f"{spec}: its files lack weights: {', '.join(sorted(found['missing_keys'])[:5])}")
     tokenizer = load_tokenizer(str(folder) if _has_tokenizer(folder) else base or name, spec)

@@ -37,6 +37,9 @@ from prefgen.models.local import (
     find_folder,
     weights_identity,
 )
+from prefgen.models.local import (
+    reason as why,
+)
 from prefgen.models.reloading import NotReloadedError, objection, precision
 from prefgen.models.vllm_cache import PrefixCache
 
@@ -156,6 +159,11 @@ async def _stop_reading(llm: Any) -> None:
     llm.output_processor.propagate_error(EngineDeadError())
 
 
+def _named(error: Exception, name: str) -> str:
+    told = why(error, name)
+    return told if told != str(error) else f"{type(error).__name__}: {told}"
+
+
 async def start(
     name: str, spec: str, options: Mapping[str, Json] | None, share: int, **fixed: Json
 ) -> LocalEngine:
@@ -182,9 +190,7 @@ async def start(
         shown = _tail(log)
         if not shown:
             log.unlink()
-        raise ModelUnavailableError(
-            f"{spec}: vLLM cannot start it: {type(error).__name__}: {error}{shown}"
-        ) from error
+        raise ModelUnavailableError(f"{spec}: vLLM cannot start it: {_named(error, name)}{shown}") from error
     return engine
 
 

@@ -158,6 +158,12 @@ def test_no_prompt_file(prefgen: Runner, tmp_path: Path) -> None:
         "no such file",
         "check the path",
     )
+    some_prompts(tmp_path / "prompts.jsonl", 1)
+    refused(
+        prefgen("generate", tmp_path / "promts.jsonl", *FAKES, "--out", tmp_path / "run"),
+        f"did you mean {tmp_path}/prompts.jsonl?",
+    )
+    refused(prefgen("generate", tmp_path / "x" / "p.jsonl", *FAKES, "--out", tmp_path / "run"), "no folder")
     refused(prefgen("generate", tmp_path, *FAKES, "--out", tmp_path / "run"), "is a directory")
     refused(prefgen("generate", *FAKES, "--out", tmp_path / "run"), "missing PROMPTS")
     assert not (tmp_path / "run").exists()
@@ -204,7 +210,25 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
         ["--policy", "opnai/gpt", "--judge", "scripted/judge"],
         ["unknown provider 'opnai'", "did you mean openai/gpt?"],
     ),
-    (["--policy", "gpt-5", "--judge", "scripted/judge"], ["'gpt-5' is not a model", "PROVIDER/NAME"]),
+    (
+        ["--policy", "gpt-5", "--judge", "scripted/judge"],
+        ["'gpt-5' is not a model", "PROVIDER/NAME", "did you mean openai/gpt-5?"],
+    ),
+    (["--policy", "scripted/writer", "--judge", "claude-x"], ["did you mean anthropic/claude-x?"]),
+    (["--policy", "scripted/writer", "--judge", "openai"], ["did you mean openai/NAME?"]),
+    (
+        ["--policy", "models/mine", "--judge", "scripted/judge"],
+        ["did you mean vllm/models/mine or transformers/models/mine?"],
+    ),
+    (
+        ["--policy", "scripted/writer", "--reward-model", "m/rm"],
+        ["unknown provider 'm'", "did you mean vllm/m/rm or transformers/m/rm?"],
+    ),
+    (
+        ["--policy", "http://127.0.0.1:8000/v1", "--judge", "scripted/judge"],
+        ["did you mean openai/NAME@http://127.0.0.1:8000/v1?"],
+    ),
+    ([*FAKES, "--constitution", "helpfull"], ["did you mean 'helpful-honest-harmless'?"]),
     (["--policy", "scripted/poet", "--judge", "scripted/judge"], ["no such script", "scripted/writer"]),
     (
         ["--policy", "vllm/x@http://h/v1", "--judge", "scripted/judge"],
@@ -412,3 +436,67 @@ def test_errors_keep_stdout_empty_for_json_too(prefgen: Runner, tmp_path: Path) 
     refused(done, "no such file")
     with pytest.raises(json.JSONDecodeError):
         _ = done.result
+
+
+def test_a_model_that_is_nowhere(tmp_path: Path) -> None:
+    """What the hub's library says of a name is no help to whoever misspelt a path."""
+    from prefgen.models.local import reason
+
+    said = "We couldn't connect to 'https://huggingface.co' to load the files"
+    told = reason(OSError(said), "models/nope")
+    assert told.startswith("there is no folder models/nope here, and the Hugging Face hub gave no model")
+    assert "huggingface.co" not in told
+    # Where the folder is there, it is another model that is not: the base of an adapter.
+    assert reason(OSError(said), str(tmp_path)) == said
+    assert reason(OSError("it has no config.json"), "models/nope") == "it has no config.json"
+
+
+MISSPELT: dict[str, tuple[list[str], str, list[str]]] = {
+    "a name that is not known comes before what is missing": (
+        ["generate", "--config"], "polcy: scripted/writer\n", ["c.yaml:1", "mean 'policy'?"]
+    ),
+    "generate": (
+        ["generate", "--config"], "n: 4\nmin_confidense: 0.8\n", ["c.yaml:2", "mean 'min_confidence'?"]
+    ),
+    "judge": (["judge", "p", "--config"], "jugde: x\n", ["c.yaml:1", "did you mean 'judge'?"]),
+    "calibrate": (["calibrate", "--config"], "labls: x\n", ["did you mean 'labels'?"]),
+    "evaluate": (["evaluate", "--config"], "\nbasline: x\n", ["c.yaml:2", "did you mean 'baseline'?"]),
+    "revise": (["revise", "--config"], "critik: x\n", ["did you mean 'critic'?"]),
+    "pair": (["pair", "run", "--config"], "strateggy: all\n", ["did you mean 'strategy'?"]),
+    "audit": (["audit", "run", "--config"], "eval_fil: x\n", ["did you mean 'eval_file'?"]),
+    "convert": (["convert", "f", "--config"], "good_form: 4\n", ["did you mean 'good_from'?"]),
+    "ledger": (["ledger", "prune", "--config"], "older_then: 30d\n", ["did you mean 'older_than'?"]),
+    "doctor": (["doctor", "--config"], "start_vlm: true\n", ["did you mean 'start_vllm'?"]),
+    "train": (["train", "dpo", "--config"], "betta: 1\n", ["did you mean 'beta'?"]),
+    "train, the reward's": (["train", "grpo", "--config"], "rewad_model: x\n", ["mean 'reward_model'?"]),
+    "train dpo-sweep": (["train", "dpo-sweep", "--config"], "sweep_beat: [1]\n", ["mean 'sweep_beta'?"]),
+    "rlaif": (["rlaif"], "policy: vllm/x\nronds: 2\n", ["c.yaml:2", "did you mean 'rounds'?"]),
+    "a constitution": (
+        ["generate", "p.txt", *FAKES, "--out", "r", "--constitution"],
+        "id: x\nprinciples:\n  - {id: a, text: b, wieght: 2}\n", ["c.yaml:3", "did you mean 'weight'?"],
+    ),
+    "a scale": (
+        ["generate", "p.txt", *FAKES, "--out", "r", "--judging", "score", "--scale"],
+        "id: x\nlevls: {1: bad, 2: good}\n", ["c.yaml:2", "did you mean 'levels'?"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_misspelt_name_in_a_file_is_told_with_its_line_and_the_nearest(
+    prefgen: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    typed, text, parts = MISSPELT[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.txt").write_text("hello\n")
+    (tmp_path / "c.yaml").write_text(text)
+    refused(prefgen(*typed, "c.yaml"), *parts)
+    assert files(tmp_path) <= {"p.txt", "c.yaml", "ledger.sqlite"}
+
+
+def test_a_config_that_is_not_there(prefgen: Runner, tmp_path: Path) -> None:
+    (tmp_path / "generate.yaml").write_text("n: 4\n")
+    refused(
+        prefgen("generate", "--config", tmp_path / "generat.yaml"),
+        "no such file", f"did you mean {tmp_path}/generate.yaml?",
+    )  # fmt: skip

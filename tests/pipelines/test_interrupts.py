@@ -57,7 +57,8 @@ def test_a_run_that_is_terminated_keeps_the_calls_in_flight(tmp_path: Path) -> N
     assert run.returncode == 130, err
     assert out == ""
     assert "every answer that came in is kept" in err
-    assert "--resume" in err
+    assert f"go on with:\n  prefgen generate {tmp_path}/p.jsonl --policy openai/w@" in err
+    assert err.endswith(" --quiet --resume\n")
     assert "Traceback" not in err
     assert told["answered"] == told["calls"] < 40
     assert answers(tmp_path / "l") == 2 * told["answered"]

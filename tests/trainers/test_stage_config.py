@@ -10,6 +10,7 @@ from prefgen.errors import UsageError
 from trainers.config import StageConfig
 from trainers.dpo import DPOConfig
 from trainers.kto import KTOConfig
+from trainers.loading import check_machine
 from trainers.orpo import ORPOConfig
 from trainers.ppo import PPOConfig
 from trainers.reward import RewardConfig
@@ -85,3 +86,16 @@ def test_saving_follows_evaluation_unless_told() -> None:
     assert (config().evaluation_interval, config().saving_interval) == (0.1, 0.1)
     assert (config(eval_steps=4).evaluation_interval, config(eval_steps=4).saving_interval) == (4, 4)
     assert (config(save_steps=6).evaluation_interval, config(save_steps=6).saving_interval) == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("transformers/models/mine", "without a provider: --model models/mine"),
+        ("anthropic/claude-x", "a training takes a model's folder or Hugging Face id"),
+    ],
+)
+def test_a_model_is_named_without_a_provider(tmp_path: Path, model: str, words: str) -> None:
+    config = SFTConfig(model=model, data=tmp_path, out=tmp_path / "out")
+    with pytest.raises(UsageError, match=words):
+        check_machine(config)
