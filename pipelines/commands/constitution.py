@@ -9,10 +9,11 @@ import click
 from pipelines.commands.shared import common, used_directory, wait_for
 from pipelines.console import Console
 from pipelines.constitution.config import DiffConfig
+from pipelines.helping import Group
 from pipelines.options import build, options_of
 
 
-@click.group()
+@click.group(cls=Group)
 def constitution() -> None:
     """Show a constitution, or what another one would change in a run."""
 

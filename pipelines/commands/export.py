@@ -10,10 +10,11 @@ import click
 from pipelines.commands.shared import common
 from pipelines.console import Console
 from pipelines.export.config import ExportConfig, TrainerName
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--for", "trainer", type=click.Choice(get_args(TrainerName)), help="Who is to train on it. [required]"

@@ -9,11 +9,12 @@ import click
 
 from pipelines.commands.shared import common
 from pipelines.console import Console
+from pipelines.helping import Command
 from pipelines.labelling.config import LabelConfig
 from pipelines.options import build, options_of
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", metavar="FILE_OR_RUN", type=click.Path(path_type=Path))
 @options_of(LabelConfig, skip=("source",))
 @click.option("--overwrite", is_flag=True, help="Replace a labels file that this command did not write.")

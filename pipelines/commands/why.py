@@ -9,12 +9,13 @@ import click
 
 from pipelines.commands.shared import common
 from pipelines.console import Console
+from pipelines.helping import Command
 from pipelines.options import build, options_of
 from pipelines.why.config import WhyConfig
 from prefgen.errors import UsageError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("ids", nargs=-1, metavar="[ID [ID]]")
 @options_of(WhyConfig, skip=("run", "ids"))
