@@ -10,14 +10,19 @@ import click
 from pipelines.commands.shared import common
 from pipelines.console import Console
 from pipelines.export.config import ExportConfig, TrainerName
-from pipelines.helping import Command
+from pipelines.helping import Command, FieldOption
 from pipelines.options import build, options_of
 
 
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--for", "trainer", type=click.Choice(get_args(TrainerName)), help="Who is to train on it. [required]"
+    "--for",
+    "trainer",
+    cls=FieldOption,
+    needed=True,
+    type=click.Choice(get_args(TrainerName)),
+    help="Who is to train on it.",
 )
 @options_of(ExportConfig, skip=("run", "trainer"))
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export at --out.")

@@ -22,9 +22,9 @@ class ExportConfig(BaseModel):
     trainer: TrainerName
     """Who is to train on it: trl, llamafactory, axolotl, openrlhf, nemo-rl or verl."""
     dataset: Dataset | None = None
-    """Which rows: dpo, kto, reward or prompts; unset, dpo, and prompts for verl, which takes nothing else."""
+    """Which rows to write. [default: dpo; for verl, which takes nothing else, prompts]."""
     out: Path | None = None
-    """Directory to write; unset, RUN/exports/TRAINER/DATASET."""
+    """Directory to write. [default: RUN/exports/TRAINER/DATASET]."""
     split: Split = "all"
     """Write only the rows of one split."""
     margin: bool = True

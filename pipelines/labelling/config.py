@@ -26,10 +26,10 @@ class LabelConfig(BaseModel):
     count: int | None = Field(default=None, ge=1)
     """Pairs to draw; a larger one later adds to them. [default: all of a file, 200 of a run]."""
     sample: Sampling | None = None
-    """Which pairs: at random; stratified, as many from each fifth of the judge's confidence; or informative,
-    spread evenly along it, one a prompt. [default: informative where a confidence is known]."""
+    """How pairs are drawn: at random, stratified by the judge's confidence, or spread evenly along it, one a
+    prompt (informative). [default: informative where a confidence is known]."""
     draw_from: DrawFrom = "all"
-    """Of a run: all comparisons, those nobody was sure of, or the pairs of its dataset."""
+    """Of a run: all its comparisons, those nobody was sure of, or the pairs of its dataset."""
     audit: int | None = Field(default=None, ge=1)
     """Check so many emitted pairs of a run, at random, and tell how many are mislabelled."""
     verdicts: Path | None = None
