@@ -39,7 +39,7 @@ COMMANDS = {
     "rlaif": "Rounds of sample, judge, pair, train and evaluate, which stop when the judge is gamed.",
     "convert": "Turn feedback, public preference sets, or another stage's rows into rows to train on.",
     "export": "Write a finished run's rows as another trainer takes them, and how to start it.",
-    "report": "Write report.html of a finished run or training anew and summarise it.",
+    "report": "Write the page of any directory prefgen made anew, and summarise it.",
     "ledger": "Look at and keep up the file of paid answers: stats, export, prune or verify.",
     "quickstart": "The whole RLAIF run on embedded models: no key, no network, no GPU.",
     "init": "Write commented configs of the three jobs, which run at once with scripted models.",

@@ -11,6 +11,7 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _EXCERPT = 420
 _LONGEST = 8000
+_MOST_COLUMNS = 4
 
 
 def plain(value: object) -> str:
@@ -77,6 +78,11 @@ def how(sentence: str) -> str:
     return f'<p class="how">{text(sentence)}</p>'
 
 
+def folded(summary: str, body: str) -> str:
+    """HTML that unfolds under a line of text; on paper it is open."""
+    return f'<details class="fold"><summary><span>{text(summary)}</span></summary>{body}</details>'
+
+
 def beside(*parts: str) -> str:
     """Parts next to each other where there is room."""
     return f'<div class="grid">{"".join(parts)}</div>'
@@ -93,19 +99,23 @@ def facts(values: Mapping[str, str], style: str = "facts") -> str:
     return f'<dl class="{style}">{"".join(rows)}</dl>'
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The cells are HTML; the first column names the row, the others hold numbers."""
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, short: bool = False) -> str:
+    """The cells are HTML; the first column names the row, the others hold numbers. On a phone the rows of a
+    table of many columns become lists, unless its cells are `short`."""
     top = "".join(f'<th scope="col"{_number(place)}>{name}</th>' for place, name in enumerate(head))
-    body = "".join(f"<tr>{''.join(map(_cell, range(len(row)), row))}</tr>" for row in rows)
-    return f"<table><caption>{caption}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    body = "".join(f"<tr>{''.join(map(_cell, range(len(row)), row, head))}</tr>" for row in rows)
+    wide = ' class="wide"' if len(head) > _MOST_COLUMNS and not short else ""
+    return (
+        f"<table{wide}><caption>{caption}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    )
 
 
 def _number(place: int) -> str:
     return ' class="number"' if place else ""
 
 
-def _cell(place: int, value: str) -> str:
-    return f'<td class="number">{value}</td>' if place else f'<th scope="row">{value}</th>'
+def _cell(place: int, value: str, name: str) -> str:
+    return f'<td class="number" data-name="{name}">{value}</td>' if place else f'<th scope="row">{value}</th>'
 
 
 def figure(title: str, svg: str, how: str, names: Sequence[str] = ()) -> str:

@@ -6,7 +6,7 @@ import importlib.resources
 from collections.abc import Iterable
 from string import Template
 
-from pipelines.markup import text
+from pipelines.markup import how, text
 from prefgen import __version__
 
 _TEMPLATES = importlib.resources.files("pipelines") / "templates"
@@ -29,6 +29,13 @@ def page(kind: str, title: str, lead: str, top: str, sections: Iterable[str], fo
 def section(heading: str, body: str) -> str:
     """A part of the page under a heading; nothing without a body."""
     return f"<section>\n<h2>{heading}</h2>\n{body}\n</section>" if body else ""
+
+
+def outstanding(sentences: Iterable[str]) -> str:
+    """What somebody in a hurry should read, for the top of a page."""
+    items = "".join(f"<li>{text(sentence)}</li>" for sentence in sentences)
+    body = f'<ul class="said">{items}</ul>' if items else how("Nothing.")
+    return f'<div class="outstanding"><h2>What stands out</h2>{body}</div>'
 
 
 def _read(name: str) -> str:

@@ -271,7 +271,7 @@ def finish_run(publisher: Publisher, test_share: float, manifest: Mapping[str, A
         "expected_label_precision": publisher.mean_confidence if manifest["calibration"] else None,
     }
     write_card(run, whole)
-    write_report(run, whole)
+    whole["found"] = write_report(run, whole)
     run.write_json("manifest.json", whole)
     _clear(run.path / ".work", owed=bool(counts.failures))
     return whole

@@ -28,6 +28,7 @@ from pipelines.evaluation.numbers import evaluation, rate_interval
 from pipelines.generate import generate_with
 from pipelines.generate_config import GenerateConfig
 from pipelines.judging import make_judge, roles_of
+from pipelines.report.quickstart import write_quickstart_page
 from pipelines.rewarding import JudgeReward
 from pipelines.roles import Roles
 from pipelines.training import in_thread
@@ -114,6 +115,7 @@ async def quickstart(
             await generate_with(config, roles, resume=resume, overwrite=overwrite)
             await measure(settings, config, home, roles, out, stages, overwrite)
     results = load_results(out)
+    write_quickstart_page(out, results)
     console.note(f"the whole run: {time.monotonic() - started:.0f} s")
     return results
 

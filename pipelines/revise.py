@@ -23,6 +23,7 @@ from pipelines.generate_config import RUN_OPTIONS
 from pipelines.judging import calling
 from pipelines.line import in_order
 from pipelines.publish import environment, sha256_of
+from pipelines.report.revision import write_revision_page
 from pipelines.revise_config import ReviseConfig
 from pipelines.roles import Roles
 from prefgen import __version__
@@ -232,6 +233,7 @@ def _finish(
     }
     if not counts.pairs:
         roles.console.warn(f"no revision can be used; dropped: {_listed(counts.dropped)}")
+    write_revision_page(run, manifest)
     run.write_json("manifest.json", manifest)
     return manifest
 
@@ -245,7 +247,7 @@ def revise_summary(out: Path, manifest: Mapping[str, Any]) -> str:
             f"{counts['pairs']} pairs",
             f"dropped: {_listed(counts['dropped'])}; failed: {_listed(counts['failures'])}; "
             f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger",
-            f"written to {out}: sft.parquet, pairs.parquet, rounds.parquet",
+            f"written to {out}: sft.parquet, pairs.parquet, rounds.parquet, report.html",
         ]
     )
 

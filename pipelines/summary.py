@@ -1,36 +1,154 @@
-"""A finished run in a few lines of text."""
+"""A finished run in a few lines of text: the counts, what stands out, then the facts by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.markup import many, number, percent, signed
+from pipelines.report.verdict import stands_out
+from pipelines.report.words import FAILURES, LOST, ROLES, TIMINGS, money, time_in_words
 
-def run_summary(out: Path, manifest: dict[str, Any]) -> str:
-    counts, usage = manifest["counts"], manifest["usage"]
-    dropped = ", ".join(f"{name} {count}" for name, count in counts["dropped"].items()) or "none"
-    failed = ", ".join(f"{name} {count}" for name, count in counts["failures"].items()) or "none"
-    later = [
-        f"{judge} was asked about {asked} of {counts['pairs'] + counts['unsure']} pairs "
-        f"and kept {counts['kept'].get(judge, 0)}"
+_WIDTH, _NAME = 110, 11
+_MOST_OUTSTANDING, _MOST_LINES = 6, 29
+
+
+def run_summary(out: Path, manifest: Mapping[str, Any]) -> str:
+    """Under 30 lines; what `report.html` shows in pictures."""
+    counts = manifest["counts"]
+    lines = [
+        f"{counts['prompts']} prompts → {counts['candidates']} candidates → {counts['judgments']} judgments "
+        f"→ {counts['pairs']} pairs, {counts['kto_rows']} KTO rows"
+    ]
+    outstanding = list(stands_out(manifest))
+    if len(outstanding) > _MOST_OUTSTANDING:
+        more = len(outstanding) - _MOST_OUTSTANDING + 1
+        outstanding = [*outstanding[: _MOST_OUTSTANDING - 1], f"and {more} more things, in report.html"]
+    for name, told in [("look at", outstanding), *_facts(out, manifest)]:
+        lines += _block(name, told)
+    return "\n".join(lines[:_MOST_LINES])
+
+
+def _block(name: str, told: list[str]) -> Iterator[str]:
+    """A name at the left of its lines, each of two lines at most."""
+    for place, words in enumerate(told):
+        first = (name if not place else "").ljust(_NAME)
+        yield from textwrap.wrap(
+            words,
+            _WIDTH,
+            initial_indent=first,
+            subsequent_indent=" " * _NAME,
+            max_lines=2,
+            placeholder=" …",
+            break_on_hyphens=False,
+        )
+
+
+def _facts(out: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Each is left out where nothing is known of it."""
+    counts, found = manifest["counts"], manifest.get("found") or {}
+    yield "kept", [_kept(manifest)]
+    yield "dropped", [_listed(counts["dropped"], LOST) or "none"]
+    yield "later", _later(counts) + _spared(counts["spared"])
+    yield "lengths", _lengths(found.get("lengths"))
+    yield "position", _position(found.get("position"))
+    yield "judges", _among(found.get("judges", []), "two judges give the same verdict on")
+    yield "principles", _among(found.get("principles", []), "two principles prefer the same response in")
+    yield "failed", [_listed(counts["failures"], {}, FAILURES) or "no call"]
+    yield "calls", [_calls(manifest["usage"])]
+    yield "cost", [_cost(manifest["usage"])]
+    yield "time", [_time(manifest["timings"])] if manifest["timings"] else []
+    yield "written", [_written(out, manifest)]
+
+
+def _kept(manifest: Mapping[str, Any]) -> str:
+    counts, precision = manifest["counts"], manifest["expected_label_precision"]
+    looked_at = pairs_looked_at(counts)
+    of = (
+        f" of {many(looked_at, 'pair')} looked at ({percent(counts['pairs'] / looked_at)})"
+        if looked_at
+        else ""
+    )
+    expected = "" if precision is None else f"; people should agree with {percent(precision)} of the labels"
+    return f"{counts['pairs']:,}{of}, with {rule_in_words(manifest)}{expected}"
+
+
+def pairs_looked_at(counts: Mapping[str, Any]) -> int:
+    of_prompts = ("contaminated", "fewer_than_two_candidates")
+    lost = sum(n for name, n in counts["dropped"].items() if name not in of_prompts)
+    return int(counts["pairs"] + lost)
+
+
+def _listed(counts: Mapping[str, int], *words: Mapping[str, str]) -> str:
+    """Most first."""
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{n:,} {_in_words(name, words)}" for name, n in most_first if n)
+
+
+def _in_words(name: str, words: tuple[Mapping[str, str], ...]) -> str:
+    known = next((told[name] for told in words if name in told), None)
+    return known or name.replace("_", " ")
+
+
+def _later(counts: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{judge} was asked about {asked:,} of {counts['pairs'] + counts['unsure']:,} pairs and kept "
+        f"{counts['kept'].get(judge, 0):,}"
         for judge, asked in counts["asked"].items()
     ]
-    precision = manifest["expected_label_precision"]
-    expected = "" if precision is None else f"; people should agree with {precision:.1%} of the labels"
-    return "\n".join(
-        [
-            f"{counts['prompts']} prompts → {counts['candidates']} candidates → "
-            f"{counts['judgments']} judgments → {counts['pairs']} pairs, {counts['kto_rows']} KTO rows",
-            f"kept: {rule_in_words(manifest)}{expected}",
-            f"dropped: {dropped}; failed calls: {failed}",
-            *later,
-            *_spared(counts["spared"]),
-            f"calls: {usage['requests']} paid, {usage['cached_requests']} from the ledger; {_cost(usage)}",
-            *_cached(usage),
-            f"written to {out}: dpo/ kto/ candidates, judgments and scores, report.html, README.md; "
-            f"{counts['unsure']} pairs for people to decide in undecided.parquet",
-        ]
+
+
+def _spared(spared: Mapping[str, int]) -> list[str]:
+    if not spared:
+        return []
+    told = " and ".join(f"{count:,} {name}" for name, count in spared.items())
+    return [f"not needed, since a pair was clear before: {told}"]
+
+
+def _lengths(told: Mapping[str, Any] | None) -> list[str]:
+    if not told:
+        return []
+    return [
+        f"chosen {number(told['chosen'])} characters, rejected {number(told['rejected'])}; chosen is the "
+        f"longer one in {percent(told['chosen_longer'])}; Cohen’s d {signed(told['cohens_d'])}"
+    ]
+
+
+def _position(told: Mapping[str, Any] | None) -> list[str]:
+    if not told:
+        return []
+    words = []
+    if told["first_slot_rate"] is not None:
+        words.append(f"{percent(told['first_slot_rate'])} of the verdicts for the response shown first")
+    if told["n_both_orders"]:
+        words.append(
+            f"same verdict in both orders {percent(told['same_verdict'])}; lean {signed(told['lean'])} "
+            "log-odds, averaged out"
+        )
+    return ["; ".join(words)]
+
+
+def _among(told: list[Mapping[str, Any]], what: str) -> list[str]:
+    """How far several views agree; `told` has those that agree least first."""
+    if not told:
+        return []
+    least, most = told[0], told[-1]
+    if least["same"] == most["same"]:
+        return [f"{what} {percent(least['same'])} of {many(least['n'], 'pair')}"]
+    return [
+        f"{what} {percent(least['same'])} ({least['one']}, {least['other']}) to {percent(most['same'])} of "
+        "the pairs"
+    ]
+
+
+def _calls(usage: Mapping[str, Any]) -> str:
+    share = cached_share(usage)
+    cached = f" ({percent(share)} from a prompt cache)" if share else ""
+    return (
+        f"{usage['requests']:,} paid, {usage['cached_requests']:,} from the ledger; "
+        f"{usage['input_tokens']:,} tokens read{cached}, {usage['output_tokens']:,} written"
     )
 
 
@@ -39,23 +157,34 @@ def cached_share(usage: Mapping[str, Any]) -> float:
     return float(usage.get("cached_tokens", 0) / max(1, usage["input_tokens"]))
 
 
-def _cached(usage: Mapping[str, Any]) -> list[str]:
-    share = cached_share(usage)
-    return [f"{share:.0%} of the tokens read came from a prompt cache"] if share else []
-
-
 def _cost(usage: Mapping[str, Any]) -> str:
     if usage["cost_usd"] is None:
-        return "cost unknown (no price given)"
-    cost, pair = f"cost ${usage['cost_usd']:.4f}", usage.get("cost_per_pair_usd")
-    return cost if not pair else f"{cost}, ${pair:.4f} a kept pair"
+        return "unknown (no price given)"
+    pair = usage.get("cost_per_pair_usd")
+    roles = usage.get("by_role", {}) if usage["cost_usd"] else {}
+    parts = [f"{ROLES.get(role, role).lower()} {money(part['cost_usd'])}" for role, part in roles.items()]
+    parts += [f"{money(pair)} a kept pair"] if pair else []
+    return "; ".join([money(usage["cost_usd"]), *parts])
 
 
-def _spared(spared: Mapping[str, int]) -> list[str]:
-    if not spared:
-        return []
-    told = " and ".join(f"{count} {name}" for name, count in spared.items())
-    return [f"not needed, since a pair was clear before: {told}"]
+def _time(timings: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{time_in_words(seconds)} {TIMINGS.get(name, name.replace('_', ' '))}"
+        for name, seconds in timings.items()
+    )
+
+
+def _written(out: Path, manifest: Mapping[str, Any]) -> str:
+    unsure = manifest["counts"]["unsure"]
+    return (
+        f"{out}: dpo/ ({splits_in_words(manifest['splits']['dpo'])}), kto/ "
+        f"({splits_in_words(manifest['splits']['kto'])}), report.html, README.md; {many(unsure, 'pair')} for "
+        "people to decide in undecided.parquet"
+    )
+
+
+def splits_in_words(splits: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in splits.items())
 
 
 def rule_in_words(manifest: Mapping[str, Any]) -> str:

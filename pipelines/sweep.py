@@ -22,6 +22,7 @@ from pipelines.generate_config import RUN_OPTIONS
 from pipelines.judging import check_judging, make_judge, roles_of
 from pipelines.sweep_config import SweepConfig
 from pipelines.training import in_thread
+from pipelines.training_report.sweep import write_sweep_page
 from prefgen.candidate import Candidate
 from prefgen.errors import GateError, RunDirectoryError, UsageError
 from prefgen.files import write_json
@@ -84,6 +85,7 @@ async def sweep(config: SweepConfig, console: Console) -> dict[str, Any]:
         "config": asked,
         "betas": [_entry(config, item, found) for item, found in zip(answered, won, strict=True)],
     }
+    write_sweep_page(config.out, result)
     write_json(config.out / RESULT, result)
     return result
 
@@ -214,4 +216,10 @@ def sweep_summary(result: dict[str, Any], out: Path) -> str:
         f"on held-out pairs, and on {result['n_prompts']} of their prompts; KL(policy ‖ start) is "
         f"{result['kl_estimator']}"
     )
-    return "\n".join([*lines, *([result["note"]] if result["note"] else []), f"written to {out / RESULT}"])
+    return "\n".join(
+        [
+            *lines,
+            *([result["note"]] if result["note"] else []),
+            f"written to {out / RESULT}, with report.html",
+        ]
+    )

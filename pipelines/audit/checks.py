@@ -14,7 +14,7 @@ from judges.noise import CrossFit, by_size, cross_fit, word_features
 from judges.ranking import cycles
 from pipelines.audit.tables import Pairs, Row, pair_rows, prompts_of
 from pipelines.calibration.labelling import pairing_from
-from pipelines.report.findings import Position
+from pipelines.report.measures import Position
 from pipelines.stored import stored
 from prefgen.decontamination import EvalIndex
 from prefgen.rows import as_text

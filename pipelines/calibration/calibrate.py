@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from judges.items import FEWEST_PROMPTS, Item, collect
@@ -14,12 +15,14 @@ from pipelines.calibration.config import CalibrateConfig
 from pipelines.calibration.examine import examine
 from pipelines.calibration.page import write_page
 from pipelines.calibration.settings import Settings
+from pipelines.calibration.summary import calibration_summary
 from pipelines.console import Console
 from pipelines.judge import judge_pairs, write_verdicts
 from pipelines.judging import check_judging, make_judge, roles_of
+from pipelines.publish import sha256_of
 from pipelines.signature import signature
 from prefgen.errors import GateError, InputError, UsageError
-from prefgen.files import write_json, write_whole
+from prefgen.files import read_json, write_json, write_whole
 from prefgen.labels import LabelledPair, Pair, read_labels, read_pairs
 from prefgen.ledger import Ledger, default_path
 from prefgen.messages import as_dicts
@@ -70,12 +73,43 @@ async def calibrate(config: CalibrateConfig, console: Console, *, overwrite: boo
         names,
     )
     judge: dict[str, Any] = by or {"names": names}
-    found = examine(items, settings) | {"judge": judge}
+    found = examine(items, settings) | {"judge": judge, "read": _files(config)}
     if inputs.unlabelled:
         found["planner"]["next"] = _write_next(config, inputs.unlabelled, verdicts)
     write_page(config.out / PAGE, found, items)
     write_json(config.out / CALIBRATION, found)
     return found
+
+
+def _files(config: CalibrateConfig) -> dict[str, Any]:
+    """What the page is written anew from."""
+    verdicts = config.verdicts or config.out / VERDICTS
+    return {
+        "files": sha256_of([config.labels, verdicts]),
+        "reference": config.reference,
+        "combine": config.combine,
+    }
+
+
+def report_calibration(folder: Path) -> tuple[dict[str, Any], str]:
+    """Writes the page of a calibration anew; its calibration.json and the same in a few lines. Where the
+    labels are no longer what they were, the page goes without the pairs to read."""
+    found = read_json(folder / CALIBRATION)
+    write_page(folder / PAGE, found, _items_again(folder, found.get("read")))
+    return found, calibration_summary(folder, found)
+
+
+def _items_again(folder: Path, read: Mapping[str, Any] | None) -> list[Item] | None:
+    if read is None:
+        return None
+    labels, verdicts = map(Path, read["files"])
+    if not verdicts.is_file():  # The folder may have been moved.
+        verdicts = folder / verdicts.name
+    if not (labels.is_file() and verdicts.is_file()):
+        return None
+    if list(sha256_of([labels, verdicts]).values()) != list(read["files"].values()):
+        return None
+    return collect(read_labels(labels, read["reference"]), read_verdicts(verdicts), read["combine"])
 
 
 def _check_outputs(config: CalibrateConfig, overwrite: bool) -> None:

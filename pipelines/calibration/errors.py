@@ -13,8 +13,10 @@ from prefgen.judgment import sigmoid
 _SHOWN = 5
 
 
-def against(found: Found, items: Sequence[Item]) -> str:
+def against(found: Found, items: Sequence[Item] | None) -> str:
     """The items on which the calibrated judge is surest of the side that people did not prefer."""
+    if items is None:
+        return how("The labels or verdicts are not where they were, or not what they were: nothing to read.")
     told, by_id = found["selective_items"], {item.pair.id: item for item in items}
     if found["cascade"] is not None:
         return how("Calibrate the judges of a cascade one by one to read their errors.")

@@ -40,6 +40,11 @@ class _Answers(_Tested):
     delta: float = Field(gt=0, lt=1)
 
 
+class _Measured(_Read):
+    value: float
+    ci: tuple[float, float]
+
+
 class _Weighed(_Read):
     weight: float = Field(ge=0)
 
@@ -90,6 +95,8 @@ class Calibration(_Read):
     principles: dict[str, _Weighed] | None
     jurors: dict[str, _Weighed] | None = None
     cascade: _Cascade | None = None
+    agreement: _Measured | None = None
+    kappa: _Measured | None = None
 
     @field_validator("principles", "jurors")
     @classmethod

@@ -44,6 +44,10 @@ def pairing_of(
     note = {
         "file": str(config.calibration),
         "n_labels": calibration.n,
+        **{
+            name: measured and measured.model_dump(mode="json")
+            for name, measured in (("agreement", calibration.agreement), ("kappa", calibration.kappa))
+        },
         "target": config.target_precision,
         "stages": told,
     }

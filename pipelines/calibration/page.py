@@ -31,8 +31,9 @@ _MOST_KAPPAS = 12
 _NAMES = {"a": "response a", "b": "response b", "tie": "tie"}
 
 
-def write_page(path: Path, found: Found, items: Sequence[Item]) -> None:
-    """Writes the page. `found`: what becomes calibration.json; `items`: what it was measured on."""
+def write_page(path: Path, found: Found, items: Sequence[Item] | None) -> None:
+    """Writes the page. `found`: what becomes calibration.json; `items`: what it was measured on, None where
+    that is gone."""
     whole = page(
         "prefgen calibration",
         text(headline(found)),
@@ -80,7 +81,7 @@ def _watch(found: Found) -> str:
     return _list(worries) if worries else how("Nothing that these labels can show.")
 
 
-def _agreement(found: Found, items: Sequence[Item]) -> str:
+def _agreement(found: Found, items: Sequence[Item] | None) -> str:
     said = how(
         "Kappa is the agreement that is left when chance is taken out; agreement alone flatters a judge. The "
         "intervals are 95%, over resampled prompts. Macro means count a, b and tie alike."
@@ -114,11 +115,11 @@ def _measures(found: Found) -> list[list[str]]:
     return [*shown, *([label, percent(found[f"{name}_macro"]), "–"] for name, label in macro.items())]
 
 
-def _annotators(found: Found, items: Sequence[Item]) -> str:
+def _annotators(found: Found, items: Sequence[Item] | None) -> str:
     people = found["annotators"]
-    names = {name for item in items for name, _ in item.votes if name is not None}
+    names = {name for item in items or () for name, _ in item.votes if name is not None}
     alpha = people["krippendorff_alpha"]
-    said = how(alternative(found, len(names)))
+    said = how(alternative(found, people["n"] if items is None else len(names)))
     if alpha is not None:
         said = how(f"Krippendorff’s alpha of the annotators: {places(alpha)}.") + said
     return _kappas(people["pairwise_kappa"]) + said

@@ -36,6 +36,7 @@ from pipelines.evaluation.answers import Side, as_file, check_side, open_side
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.human_labels import corrected
 from pipelines.evaluation.numbers import caveats, difference, evaluation, failures, preferences
+from pipelines.evaluation.page import write_page
 from pipelines.generate_config import RUN_OPTIONS
 from pipelines.judging import check_judging, make_judge, roles_of, served_judges
 from pipelines.publish import environment, sha256_of
@@ -122,6 +123,7 @@ def recompute(config: EvaluateConfig, console: Console, *, overwrite: bool = Fal
     annotations = read_annotations(config.annotations)
     result = _results(config, annotations, None, console, [])
     if config.out is not None:
+        write_page(config.out, result, annotations)
         RunDirectory(config.out).write_json("evaluation.json", result)
     return result
 
@@ -190,6 +192,7 @@ async def _evaluate(
     names = {"model": config.model, "baseline": config.baseline, "n_prompts": len(inputs.asked)}
     warnings += tax_warnings(tax)
     result = names | _results(config, annotations, judge.name, console, warnings) | {"alignment_tax": tax}
+    write_page(run.path, result, annotations, manifest)
     run.write_json("evaluation.json", result)
     run.write_json("manifest.json", manifest)
     record_evaluation(config.sides, run.path, config.trained_on)

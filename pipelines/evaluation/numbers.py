@@ -63,6 +63,7 @@ def evaluation(
         "standard_error": standard_error(preference) if len(usable) > 1 else None,
         "ci": looked["ci"] if looked else rate_interval(preference, clusters, seed),
         "discrete_win_rate": discrete_win_rate(preference),
+        "discrete_ci": rate_interval((1 + np.sign(preference - 0.5)) / 2, clusters, seed),
         "wins": int((preference > 0.5).sum()),
         "ties": int((preference == 0.5).sum()),
         "losses": int((preference < 0.5).sum()),

@@ -16,8 +16,8 @@ def evaluation_summary(result: dict[str, Any], out: Path | None) -> str:
         + _percent(result["length_controlled_win_rate"], result["length_controlled_ci"])
         + (f"; at equal style {_estimate(result['style_controlled'])}" if result["style_controlled"] else ""),
         *_chance(result),
-        *_human(result["human"]),
-        *_against(result["against"]),
+        *_human(result.get("human")),
+        *_against(result.get("against")),
         *_tax(result.get("alignment_tax")),
     ]
     return "\n".join([*lines, f"written to {out}"] if out else lines)

@@ -1,32 +1,33 @@
-"""What the tables of a run say, as sections of its report: charts, comparisons, examples."""
+"""What the tables of a run say of its pairs and responses, as charts and tables of its report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pipelines.calibration.labelling import pairing_from
 from pipelines.charts import Chart, histogram
 from pipelines.markup import (
     beside,
-    clipped,
     exactly,
     facts,
     figure,
-    many,
+    how,
     number,
     percent,
     signed,
     table,
     text,
 )
-from pipelines.report.findings import Example, Findings, Moments, Position
-from prefgen.judgment import logit, sigmoid
+from pipelines.report.look import Look
+from pipelines.report.measures import Moments
+from pipelines.report.words import model_name
+from prefgen.judgment import logit
 
 _SPREAD = "\u00a0±\u00a0"
 
 
-def clarity(findings: Findings, manifest: Mapping[str, Any]) -> str:
+def clarity(look: Look) -> str:
+    findings, manifest = look.findings, look.manifest
     rule, names = pairing_from(manifest).rule, ("kept", "dropped by the threshold")
     calibrated, threshold = manifest["calibration"] is not None, rule.min_confidence
     line = (threshold, "threshold") if threshold < 1 else None
@@ -51,8 +52,9 @@ def clarity(findings: Findings, manifest: Mapping[str, Any]) -> str:
     )
 
 
-def lengths(findings: Findings) -> str:
-    lengths, (chosen, rejected) = findings.lengths, findings.lengths.sides
+def lengths(look: Look) -> str:
+    lengths = look.findings.lengths
+    chosen, rejected = lengths.sides
     if not chosen.n:
         return '<p class="none">Nothing to show: this run kept no pair.</p>'
     names = ("chosen", "rejected")
@@ -95,7 +97,8 @@ def _size(d: float | None) -> str:
     return f"{how}; {abs(d):.2f} is {size}.{more}"
 
 
-def scores(findings: Findings, config: Mapping[str, Any]) -> str:
+def scores(look: Look) -> str:
+    findings, config = look.findings, look.config
     chart = Chart("Scores of the responses", "score (log-odds)")
     pairwise = config["judge"] and config["judging"] == "pairwise"
     how = "How many responses have each score. " + (
@@ -111,59 +114,29 @@ def _by_policy(by_policy: Mapping[str, Moments]) -> str:
     if len(by_policy) < 2:
         return ""
     best_first = sorted(by_policy.items(), key=lambda item: -item[1].mean)
-    rows = [[text(name), f"{told.n:,}", _mean(told, 2)] for name, told in best_first]
+    rows = [[text(model_name(name)), f"{told.n:,}", _mean(told, 2)] for name, told in best_first]
     how = "The mean score of each model’s responses, ± one standard deviation; the best is first."
     return f'<div>{table("By model", ("model", "responses", "mean"), rows)}<p class="how">{how}</p></div>'
 
 
-def position(position: Position) -> str:
-    """Only where responses were shown side by side."""
-    lean = position.lean
-    if not position.decided and not lean.n:
-        return ""
-    rate = percent(position.first / position.decided) if position.decided else "–"
-    told = {"judgments that went to the response shown first": rate}
-    how = "A judge without a liking for a position would be at 50%."
-    if lean.n:
-        told |= {
-            "same verdict in both orders": percent(position.agree / lean.n),
-            "lean to the first position, log-odds": _lean(lean),
-            "a toss-up would go to the response shown first": percent(sigmoid(lean.mean)),
-        }
-        how += (
-            f" {many(lean.n, 'question')} asked in both orders: the mean of the two is what counts, which "
-            "cancels the lean (its mean ± one standard deviation is shown)."
-        )
-    return f'{facts(told)}<p class="how">{how}</p>'
-
-
-def _lean(lean: Moments) -> str:
-    return signed(lean.mean) + ("" if lean.sd is None else f"{_SPREAD}{number(lean.sd, 2)}")
-
-
-def examples(findings: Findings) -> str:
-    groups = (
-        ("The clearest", findings.clearest.items),
-        ("Kept, nearest to the threshold", findings.nearest.items),
-        ("Dropped, nearest to the threshold", findings.dropped.items),
+def by_kind(look: Look) -> str:
+    """Pairs by what the prompt file says of the prompts."""
+    shown = []
+    for column, values in look.findings.slices.shown:
+        rows = [
+            [
+                text(name),
+                f"{told.prompts:,}",
+                f"{told.margins.n:,}",
+                number(told.margins.n / told.prompts, 2),
+                number(told.margins.mean, 2) if told.margins.n else "–",
+                percent(told.longer / told.margins.n) if told.margins.n else "–",
+            ]
+            for name, told in values
+        ]
+        head = ("", "prompts", "pairs", "a prompt", "mean margin", "chosen longer")
+        shown.append(table(f"By {text(column)}", head, rows))
+    said = (
+        "A kind of prompt with few pairs, or with another margin than the rest, is learnt less, or otherwise."
     )
-    shown = "".join(
-        f'<h3 class="group">{name}</h3>{"".join(map(_article, items))}' for name, items in groups if items
-    )
-    return shown or '<p class="none">Nothing to show: this run has no pair.</p>'
-
-
-def _article(example: Example) -> str:
-    told = f"margin {signed(example.margin)}, confidence {percent(example.confidence)}"
-    sides = _side("Chosen", example.chosen, " won") + _side("Rejected", example.rejected)
-    reasons = "".join(
-        f'<div class="reason"><p class="tag">The judge, {asked}</p>{clipped(said)}</div>'
-        for asked, said in example.reasons
-    )
-    prompt = f'<p class="tag">Prompt</p>{clipped(example.prompt)}'
-    return f'<article><h4>{told}</h4>{prompt}<div class="grid">{sides}</div>{reasons}</article>'
-
-
-def _side(name: str, response: str, style: str = "") -> str:
-    tag = f'<p class="tag">{name}, {len(response):,} characters</p>'
-    return f'<div class="side{style}">{tag}{clipped(response)}</div>'
+    return "".join(shown) + how(said) if shown else ""

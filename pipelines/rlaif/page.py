@@ -19,6 +19,9 @@ def write_page(run: RunDirectory, manifest: Mapping[str, Any]) -> None:
     """Writes `report.html`. `manifest`: as it is about to be written."""
     rounds: Sequence[Record] = manifest["rounds"]
     best = manifest["best"]["round"]
+    told = [section("From round to round", _plots(rounds) + _table(rounds, best, run))]
+    # An alarm is what to read first.
+    told.insert(0 if any(item["alarms"] for item in rounds) else 1, section("Alarms", _alarms(manifest)))
     run.write_text(
         "report.html",
         page(
@@ -27,8 +30,7 @@ def write_page(run: RunDirectory, manifest: Mapping[str, Any]) -> None:
             _lead(manifest),
             _numbers(manifest),
             (
-                section("From round to round", _plots(rounds) + _table(rounds, best, run)),
-                section("Alarms", _alarms(manifest)),
+                *told,
                 section("What people say of the labels", _human(rounds)),
                 section("How it was made", _making(manifest)),
             ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelines.markup import beside, clipped, facts, many, number, table, text
 from pipelines.page import page, section
+from pipelines.training_report.rewards import held_out, members_of
 from pipelines.training_report.series import Plot, Point, Series, drawn
 from prefgen.files import write_whole
 from trainers.alarms import LONGER, Alarm
@@ -40,16 +41,21 @@ _SETTINGS = ("learning_rate", "max_length", "device", "bf16")
 def write_training_report(folder: Path) -> None:
     """Writes `report.html` of a complete training. Raises InputError for a folder that is none."""
     report = read_report(folder)
-    lines = _read(folder / "metrics.jsonl")
-    write_whole(folder / "report.html", training_page(report, lines, _read(folder / "samples.jsonl")))
+    lines, samples = _read(folder / "metrics.jsonl"), _read(folder / "samples.jsonl")
+    for member in members_of(folder):
+        write_training_report(member)
+    write_whole(folder / "report.html", training_page(report, lines, samples, held_out(folder)))
 
 
 def _read(path: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
 
 
-def training_page(report: TrainingReport, lines: Sequence[Line], samples: Sequence[Line]) -> str:
-    """The whole page. `lines` are those of `metrics.jsonl`, `samples` those of `samples.jsonl`."""
+def training_page(
+    report: TrainingReport, lines: Sequence[Line], samples: Sequence[Line], rewards: str = ""
+) -> str:
+    """The whole page. `lines` are those of `metrics.jsonl`, `samples` those of `samples.jsonl`; `rewards`:
+    what a reward model is worth, as HTML."""
     return page(
         "prefgen training report",
         text(_STAGES.get(report.stage, report.stage)),
@@ -58,6 +64,7 @@ def training_page(report: TrainingReport, lines: Sequence[Line], samples: Sequen
         (
             section("Alarms", _alarms(report)),
             section("Warnings", _listed(report.warnings)),
+            section("What its rewards are worth", rewards),
             section("How it went", _curves(report, lines)),
             section("Before and after", _before_and_after(lines, report)),
             section("Answers to the same prompts", _answers(samples, report)),
@@ -124,7 +131,8 @@ def _listed(notes: Sequence[str]) -> str:
 
 def _curves(report: TrainingReport, lines: Sequence[Line]) -> str:
     plots = (drawn(plot, report.steps) for plot in _plots(report, lines))
-    return beside(*filter(None, plots))
+    shown = [*filter(None, plots)]
+    return beside(*shown) if shown else ""
 
 
 def _plots(report: TrainingReport, lines: Sequence[Line]) -> list[Plot]:

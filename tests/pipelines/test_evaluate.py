@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from page import Page
 from running import Runner, write_prompts
 
 JUDGE = ("--judge", "scripted/judge")
@@ -365,13 +366,52 @@ def test_other_ways_of_judging(way: str, tmp_path: Path, prefgen: Runner, sides:
     assert (done.result["wins"], done.result["ties"], done.result["losses"]) == (20, 5, 15)
 
 
-def test_an_evaluation_is_no_run_to_report_on(
+def test_its_page_is_written_with_it_and_again(
     tmp_path: Path, prefgen: Runner, sides: tuple[object, ...]
 ) -> None:
-    prefgen("evaluate", *sides, *JUDGE, "--out", tmp_path / "e")
-    refused = prefgen("report", tmp_path / "e")
-    assert refused.code == 2
-    assert "not a run directory" in refused.err
+    done = prefgen("evaluate", *sides, *JUDGE, "--out", tmp_path / "e", "--json")
+    path = tmp_path / "e" / "report.html"
+    page = Page(path.read_text())
+    path.unlink()
+    again = prefgen("report", tmp_path / "e", "--json")
+    assert (again.code, again.result) == (0, done.result)
+    assert path.read_text() == page.source
+    low, high = done.result["ci"]
+    for words in (
+        f"Win rate {done.result['win_rate']:.1f}% ({low:.1f} to {high:.1f})",
+        "wins 20 ties 5 losses 15",
+        "it is not sure which of the two is better",
+        "each prompt won or lost 56.2% (",
+        "at equal length",
+        "Clearest for the model the model is better with a probability of",
+        "Hardest to tell apart the model is better with a probability of 50%",
+    ):
+        assert words in page.words
+    told = next(value for name, value in page.attributes if name == "aria-label")
+    assert told.startswith(f"Win rates: win rate {done.result['win_rate']:.1f}% ({low:.1f} to {high:.1f}); ")
+
+
+def test_recomputed_annotations_have_a_page_too(
+    tmp_path: Path, prefgen: Runner, sides: tuple[object, ...]
+) -> None:
+    rows = [
+        {
+            "id": n,
+            "preference": None if n == 9 else n % 3 / 2,
+            "length_model": 9,
+            "length_baseline": 7 + n % 2,
+        }
+        for n in range(10)
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(json.dumps(row | {"failure": "timeout", "prompt": "Why?"}) + "\n" for row in rows)
+    )
+    assert prefgen("evaluate", "--annotations", path, "--out", tmp_path / "again").code == 0
+    page = Page((tmp_path / "again" / "report.html").read_text())
+    assert "only 9 independent prompts" in page.words
+    assert "unknown" not in page.words
+    assert "By cause cause prompts no answer in time 1 no answer in time: one prompt Why?" in page.words
 
 
 def test_a_landslide_does_not_make_a_close_race_easy_to_see(tmp_path: Path, prefgen: Runner) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 from page import HOSTILE, Page
+from reporting import a_loops_manifest
 from running import FAKES, Runner, some_prompts, write_prompts
 
 from pipelines.audit import page as audit_page
@@ -64,6 +65,32 @@ def test_an_audit_of_hostile_texts_is_inert(
     assert_inert((run / "audit" / "audit.html").read_text())
 
 
+def test_revisions_of_hostile_texts_are_inert(
+    tmp_path: Path, prefgen: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def opened(text: str, *_: Any) -> Any:
+        return ScriptedModel(lambda request, sample: f"{HOSTILE} {len(request.messages[-1].content)}", text)
+
+    monkeypatch.setattr("pipelines.roles.open_model", opened)
+    prompts, out = write_prompts(tmp_path / "p.jsonl", [{"prompt": HOSTILE}]), tmp_path / "run"
+    ran = prefgen("revise", prompts, "--policy", "scripted/writer", "--rounds", 1, "--out", out)
+    assert ran.code == 0, ran.err
+    assert_inert((out / "report.html").read_text())
+
+
+def test_an_evaluation_of_hostile_texts_is_inert(tmp_path: Path, prefgen: Runner) -> None:
+    rows = [
+        {"id": n, "prompt": f"{HOSTILE} {n}", "preference": None if n == 2 else n / 7, "length_model": 9,
+         "length_baseline": n, "response_model": HOSTILE * 20, "response_baseline": HOSTILE,
+         "failure": HOSTILE}
+        for n in range(6)
+    ]  # fmt: skip
+    annotations, out = write_prompts(tmp_path / "a.jsonl", rows), tmp_path / "e"
+    ran = prefgen("evaluate", "--annotations", annotations, "--out", out)
+    assert ran.code == 0, ran.err
+    assert_inert((out / "report.html").read_text())
+
+
 def test_every_text_of_an_audit_page_is_escaped(tmp_path: Path) -> None:
     ci = [0.1, 0.9]
     share = {"value": 0.5, "ci": ci}
@@ -101,23 +128,7 @@ def test_every_text_of_an_audit_page_is_escaped(tmp_path: Path) -> None:
 
 
 def test_every_text_of_a_loops_page_is_escaped(tmp_path: Path) -> None:
-    judged = {"win_rate": 50.0, "ci": [40.0, 60.0]}
-    evaluation = judged | {
-        "n": 10, "last": judged, "training_judge": judged, "length_ratio": 1.0,
-    }  # fmt: skip
-    item = {
-        "round": 1, "run": "rounds/1", "counts": {"pairs": 3}, "evaluation": evaluation,
-        "alarms": [{"round": 1, "text": HOSTILE, "remedy": HOSTILE}], "human_check": None,
-        "training": {"steps": 3}, "policy": {"after": {"loaded": HOSTILE}},
-        "expected_label_precision": None, "rubric": None, "mean_margin": 1.0, "mean_confidence": 0.9,
-    }  # fmt: skip
-    manifest = {
-        "rounds": [item], "best": {"round": 1}, "stopped": True, "seed": HOSTILE, "start": None,
-        "models": {"policy": HOSTILE, "judge": HOSTILE, "held_out_judge": HOSTILE},
-        "config": {"train": {"stage": HOSTILE}},
-        "usage": {"requests": 1, "cached_requests": 0, "cost_usd": None},
-    }  # fmt: skip
-    loop_page.write_page(RunDirectory(tmp_path), manifest)
+    loop_page.write_page(RunDirectory(tmp_path), a_loops_manifest(HOSTILE))
     assert_inert((tmp_path / "report.html").read_text())
 
 

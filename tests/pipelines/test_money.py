@@ -130,7 +130,7 @@ def test_a_capped_run_stops_under_its_cap_and_goes_on_when_it_is_raised(
     assert done.result["prices"]["scripted/judge"]["source"] == "--price"
     page = (tmp_path / "run/report.html").read_text()
     assert "cost of a kept pair" in page
-    assert "cost, judge" in page
+    assert '<th scope="row">Judge</th>' in page
 
 
 def test_what_finishing_would_take_is_told(prefgen: Runner, tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,83 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from page import HOSTILE, Page
+from reporting import Made, publish, said, some_usage, versus
 from running import FAKES, Runner, some_prompts
 
 from pipelines.charts import Chart, Tally, histogram
-from pipelines.generate_config import GenerateConfig
 from pipelines.markup import clipped, percent, plain, signed
-from pipelines.outcome import Pairing
-from pipelines.publish import Publisher, finish_run
 from prefgen.candidate import Candidate
-from prefgen.judgment import JudgeFailure, JudgeResult, Judgment, Provenance
+from prefgen.judgment import JudgeFailure
 from prefgen.messages import user
 from prefgen.planted import PlantedResult
 from prefgen.prompt import Prompt
-from prefgen.rows import CarriedColumns
-from prefgen.run import RunDirectory
 from prefgen.sampling import Sampled
-
-
-def said(
-    prompt: str, a: Candidate, b: Candidate | None, odds: float | None, order: Any = None, raw: str = ""
-) -> JudgeResult:
-    """A judgment with these log-odds, or a failure for None."""
-    told = Provenance("test/judge", "served", "t", "c0ffee", None, order, None, "score")
-    other = None if b is None else b.id
-    if odds is None:
-        return JudgeFailure(prompt, a.id, other, "parse_failure", told, raw)
-    return Judgment(prompt, a.id, other, odds, told, raw)
-
-
-Made = tuple[Prompt, Sampled, Sequence[JudgeResult]]
-
-
-def versus(
-    name: str, odds: tuple[float | None, float | None], lengths: tuple[int, int] = (30, 10), raw: str = ""
-) -> Made:
-    """One prompt, two responses, and the log-odds that the first wins in the orders ab and ba."""
-    a, b = (Candidate(name, letter * n, f"test/{letter}", 0) for letter, n in zip("xy", lengths, strict=True))
-    results = [said(name, a, b, value, order, raw) for value, order in zip(odds, ("ab", "ba"), strict=True)]
-    return Prompt(name, user(f"Question {name}?")), Sampled((a, b)), results
-
-
-def publish(
-    folder: Path,
-    made: Sequence[Made],
-    planted: Sequence[PlantedResult] = (),
-    models: Mapping[str, Any] | None = None,
-    usage: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Page:
-    """A run directory of what was made, by the code that makes all of them; its report."""
-    given = {"judge": "test/judge"} | options
-    config = GenerateConfig(prompts=Path("p.jsonl"), out=folder, policy=("test/x", "test/y"), **given)
-    with RunDirectory.start(folder, config.model_dump(mode="json")) as run:
-        publisher = Publisher(run, config.format, CarriedColumns())
-        for prompt, sampled, results in made:
-            outcome = Pairing(config.rule).outcome(prompt, sampled, results)
-            publisher.append(replace(outcome, planted=planted))
-        publisher.publish_tables()
-        entry = {"spec": "test/judge", "served": "judge-2026", "capabilities_missing": {"logprobs": "no"}}
-        manifest = {
-            "prefgen_version": "1.2.3",
-            "config": config.model_dump(mode="json"),
-            "seed": 7,
-            "models": models or {"policy": [{"spec": "test/x", "served": "x-1"}], "judge": entry},
-            "weighing": {"principles": {}, "combine": "mean", "judges": {}},
-            "judge": " + ".join(config.judges),
-            "usage": usage or _usage(cost_usd=None),
-            "calibration": None,
-            "timings": {"sample_and_judge": 300.0},
-        }
-        finish_run(publisher, config.test_share, manifest)
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
-
-
-def _usage(**values: Any) -> dict[str, Any]:
-    names = ("requests", "cached_requests", "input_tokens", "output_tokens", "retries", "rate_limited")
-    part = {"cost_usd": 0.0}
-    return dict.fromkeys(names, 0) | part | {"by_role": {"policy": part, "judge": part}} | values
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +49,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     [
         "2 preference pairs from 5 prompts",
         # The funnel: 10 written; p5's second is a duplicate; p4 has no verdict and p5 no rival.
-        "10 responses written 9 distinct 1 with the same text as another",
-        "6 judged 7 judgments 3 not judged, or the judge failed",
-        "4 pairs looked at 1 of the prompts had fewer than two responses",
-        "2 pairs kept 1 without a usable judgment 1 below the confidence threshold",
+        "10 responses written 9 distinct − 1 with the same text as another",
+        "6 with a score − 3 not judged, or the judge failed 4 pairs compared",
+        "7 judgments − 1 judging: the reply could not be read",
+        "4 pairs looked at − 1 of the prompts had fewer than two responses",
+        "2 pairs kept − 1 without a usable judgment − 1 below the confidence threshold",
+        "4 KTO rows",
         # 30 and 20 characters against 10 and 30: SDs √50 and √200, d = 5 / √125.
         "chosen, mean length 25 ± 7 rejected, mean length 20 ± 14",
         "chosen is the longer one 50% chosen is the shorter one 50%",
@@ -138,8 +72,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
         "Dropped, nearest to the threshold margin +0.20, confidence 55% Prompt Question p3?",
         "answered as judge-2026 found missing logprobs",
         "constitution helpful-honest-harmless constitution, hash c0ffee",
-        "cost unknown",
+        "cost Writer of responses – – – $0.00 Judge – – – $0.00 all 0 0 0 unknown",
         "writing and judging 5.0 min",
+        "What stands out 12.5% of the calls gave no usable answer, most of them for parse failure.",
+        "--policy test/x, test/y",
     ],
 )
 def test_numbers_are_the_hand_worked_ones(page: Page, words: str) -> None:
@@ -150,6 +86,16 @@ def test_bars_count_the_pairs(page: Page) -> None:
     """Two margins of 2.0 kept and one of 0.2 dropped, told in the bars' tips."""
     assert "2 kept, 0 dropped by the threshold" in page.words
     assert "0 kept, 1 dropped by the threshold" in page.words
+
+
+def test_the_funnel_is_as_wide_as_what_is_left(page: Page) -> None:
+    """Of 10 responses 9 are distinct and 6 have a score; of 4 pairs 2 are kept."""
+    styles = [value for name, value in page.attributes if name == "style"]
+    assert [style for style in styles if style.startswith("width")] == [
+        *("width:100.0%", "width:100.0%", "width:90.0%", "width:60.0%", "width:100.0%", "width:87.5%"),
+        *("width:100.0%", "width:50.0%", "width:100.0%", "width:100.0%"),
+    ]
+    assert "clip-path: polygon(5.0% 0%, 95.0% 0%, 80.0% 100%, 20.0% 100%)" in styles
 
 
 def test_nothing_is_loaded_and_nothing_runs(page: Page) -> None:
@@ -171,7 +117,7 @@ def test_can_be_read_by_a_machine(page: Page) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
     names = dict(page.attributes)
     assert names["lang"] == "en"
-    assert page.source.count('role="img" aria-label="') == page.source.count('<svg viewBox="0 0 400') == 4
+    assert page.source.count('role="img" aria-label="') == page.source.count('<svg viewBox="0 0 400') == 5
     assert page.tags.count("table") == page.tags.count("caption") == page.tags.count("thead")
 
 
@@ -313,7 +259,7 @@ def test_small_pieces() -> None:
 
 
 def test_what_it_cost_is_told_by_role_and_by_pair(tmp_path: Path) -> None:
-    usage = _usage(
+    usage = some_usage(
         cost_usd=12.5,
         input_tokens=4000,
         cached_tokens=1000,
@@ -325,9 +271,10 @@ def test_what_it_cost_is_told_by_role_and_by_pair(tmp_path: Path) -> None:
     made = (Prompt("p", user("Question?")), Sampled((a, b), spared=4), [])
     words = publish(tmp_path / "run", [made], usage=usage).words
     for told in (
-        "cost $12.50 cost, policy $2.50 cost, judge $10.00 cost of a kept pair $0.0625",
-        "tokens read 4,000 of these from a prompt cache 25%",
+        "Writer of responses – – – $2.50 Judge – – – $10.00 all 0 4,000 0 $12.50",
+        "cost of a kept pair $0.0625",
+        "tokens read from a prompt cache 25%",
         "calls without an answer may have cost $0.0200",
-        "2 responses written 4 not needed, because a pair was clear before",
+        "2 responses written − 4 not needed, because a pair was clear before",
     ):
         assert told in words

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from page import Page
 from running import Runner, files, rows, some_prompts, write_prompts
 
 from prefgen.completion import Completion, CompletionRequest
@@ -14,7 +15,8 @@ from prefgen.models.scripted import ScriptedModel, open_scripted
 from trainers.rows import parse_demonstration, read_rows
 
 WRITER = ("--policy", "scripted/writer")
-MADE = {"config.yaml", "manifest.json", "pairs.parquet", "rounds.parquet", "sft.parquet", "run.json", ".lock"}
+TABLES = {"pairs.parquet", "rounds.parquet", "sft.parquet"}
+MADE = TABLES | {"config.yaml", "manifest.json", "report.html", "run.json", ".lock"}
 
 
 @pytest.fixture
@@ -122,15 +124,28 @@ def test_failed_calls_are_gated_and_asked_again(
     assert (done.result["counts"]["failures"], asked) == ({}, 2)
 
 
-@pytest.mark.parametrize("command", [("report",), ("pair", "--out", "x")])
-def test_it_is_no_run_of_judged_candidates(
-    command: tuple[str, ...], tmp_path: Path, prompts: Path, prefgen: Runner
-) -> None:
+def test_it_is_no_run_of_judged_candidates(tmp_path: Path, prompts: Path, prefgen: Runner) -> None:
     out = tmp_path / "run"
     prefgen("revise", prompts, *WRITER, "--out", out)
-    refused = prefgen(command[0], out, *command[1:])
+    refused = prefgen("pair", out, "--out", "x")
     assert refused.code == 2
     assert "not a run directory" in refused.err
+
+
+def test_its_page_shows_what_became_of_the_responses(tmp_path: Path, prompts: Path, prefgen: Runner) -> None:
+    out = tmp_path / "run"
+    done = prefgen("revise", prompts, *WRITER, "--out", out, "--rounds", 2, "--json")
+    page = Page((out / "report.html").read_text())
+    (out / "report.html").unlink()
+    assert prefgen("report", out, "--json").result == done.result
+    assert (out / "report.html").read_text() == page.source
+    table = rows(out / "rounds.parquet")
+    first, last = table[0], table[2]
+    assert "20 revised responses to 20 prompts" in page.words
+    assert f"Response {first['text']} Critique" in page.words
+    assert f"Round 2, by {last['principle']} {last['text']}" in page.words
+    asked = sum(row["principle"] == last["principle"] for row in table)
+    assert f"{last['principle']} {asked}" in page.words
 
 
 @pytest.mark.parametrize(
