@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,11 @@ async def judge_file(config: JudgeConfig, console: Console, *, overwrite: bool =
         causes = ", ".join(f"{status}: {count}" for status, count in failures.most_common())
         raise GateError(f"{sum(failures.values())} of {len(results)} judge calls failed ({causes})")
     return {"n": len(pairs), "failures": dict(failures), "usage": usage, "out": str(config.out)}
+
+
+def judge_summary(result: Mapping[str, Any]) -> str:
+    failed = ", ".join(f"{name} {count}" for name, count in result["failures"].items()) or "none"
+    return f"{result['n']} pairs judged; failed calls: {failed}; written to {result['out']}"
 
 
 def write_verdicts(judge: Judge, judged: Iterable[JudgedPair], out: Path) -> None:

@@ -93,12 +93,17 @@ def build(config: type[C], given: dict[str, Any], beside: type[BaseModel] | None
 def _flags_from(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """Lets the file set the flags that belong to the command rather than to its config object."""
     if path is not None:
-        values = {str(name): value for name, value in read_yaml(path).items()}
-        for name in _FLAGS:
-            if not isinstance(values.get(name, False), bool):
-                raise InputError(path, f"{name} is not true or false", seen=values[name])
-        context.default_map = {flag: values[name] for name, flag in _FLAGS.items() if name in values}
+        context.default_map = flags_in(path)
     return path
+
+
+def flags_in(path: Path) -> dict[str, bool]:
+    """The flags that a file of options holds. Raises InputError."""
+    values = {str(name): value for name, value in read_yaml(path).items()}
+    for name in _FLAGS:
+        if not isinstance(values.get(name, False), bool):
+            raise InputError(path, f"{name} is not true or false", seen=values[name])
+    return {flag: values[name] for name, flag in _FLAGS.items() if name in values}
 
 
 def _option(name: str, field: FieldInfo, topic: str, common: bool) -> Callable[[F], F]:

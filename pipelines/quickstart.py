@@ -31,7 +31,7 @@ from pipelines.judging import make_judge, roles_of
 from pipelines.report.quickstart import write_quickstart_page
 from pipelines.rewarding import JudgeReward
 from pipelines.roles import Roles
-from pipelines.training import in_thread
+from pipelines.training import train_in_thread
 from pipelines.training_report.page import write_training_report
 from pipelines.uses import record
 from prefgen.assets import asset
@@ -218,7 +218,7 @@ async def train(
         values["reference_cache"] = out / "reference.sqlite"
     options: dict[str, Any] = {"rewards": rewards} if stage in ONLINE else {}
     with console.step(f"training {stage}"):
-        await in_thread(function, kind.model_validate(values), **options)
+        await train_in_thread(function, kind.model_validate(values), **options)
     write_training_report(folder)
     return folder
 

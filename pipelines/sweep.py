@@ -21,7 +21,7 @@ from pipelines.evaluation.numbers import evaluation
 from pipelines.generate_config import RUN_OPTIONS
 from pipelines.judging import check_judging, make_judge, roles_of
 from pipelines.sweep_config import SweepConfig
-from pipelines.training import in_thread
+from pipelines.training import train_in_thread
 from pipelines.training_report.sweep import write_sweep_page
 from prefgen.candidate import Candidate
 from prefgen.errors import GateError, RunDirectoryError, UsageError
@@ -71,7 +71,7 @@ async def sweep(config: SweepConfig, console: Console) -> dict[str, Any]:
     folders: list[Path] = []
     for beta in config.betas:
         with console.step(f"training with β = {beta:g}"):
-            folders.append(await in_thread(train_dpo, config.stage(beta)))
+            folders.append(await train_in_thread(train_dpo, config.stage(beta)))
     for warning in dict.fromkeys(text for folder in folders for text in read_report(folder).warnings):
         console.warn(warning)
     with console.step("sampling the held-out prompts and measuring KL"):

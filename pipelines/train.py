@@ -18,6 +18,7 @@ from pipelines.watch_judge import train_watched
 from trainers import processes
 from trainers.alarms import TEXTS
 from trainers.config import StageConfig
+from trainers.monitor import OnLog
 from trainers.report import TrainingReport, read_report
 from trainers.reward import RewardConfig
 from trainers.trackers import places
@@ -53,13 +54,17 @@ def train_stage(
     *,
     online: bool = False,
     check_vllm: bool = False,
+    on_log: OnLog | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Runs a stage and returns its `training.json` and the same in a few lines.
 
-    `check_vllm`: loads the model in vLLM as well and raises GateError where it answers otherwise.
+    `check_vllm`: loads the model in vLLM as well and raises GateError where it answers otherwise. `on_log`:
+    hears the numbers first, and ends the training by raising.
     """
 
     def show(values: dict[str, float]) -> None:
+        if on_log is not None:
+            on_log(values)
         for name, text in TEXTS.items():
             if f"alarm_{name}" in values:
                 console.warn(f"alarm at step {values['step']:.0f}: {text.meaning} {text.remedy}")
@@ -78,10 +83,7 @@ def train_stage(
     write_training_report(folder)
     for warning in report.warnings:
         console.warn(warning)
-    result, text = report.model_dump(mode="json"), _summary(report, folder)
-    if (folder / HELD_OUT).is_file():
-        result["held_out"] = json.loads((folder / HELD_OUT).read_text("utf-8"))
-        text += f"\n{_reward_summary(result['held_out'])}"
+    result, text = results_of(folder)
     if config.report_to:
         result["trackers"] = places(config.report_to, folder)
         told = (f"{name} ({place})" if place else name for name, place in result["trackers"].items())
@@ -114,11 +116,20 @@ def _or_none(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
 
 
-def report_training(folder: Path) -> tuple[dict[str, Any], str]:
-    """Writes `report.html` of a complete training anew; its `training.json` and the same in a few lines."""
-    write_training_report(folder)
+def results_of(folder: Path) -> tuple[dict[str, Any], str]:
+    """A complete training: its `training.json`, of a reward model with its worth; the same in a few lines."""
     report = read_report(folder)
-    return report.model_dump(mode="json"), _summary(report, folder)
+    result, text = report.model_dump(mode="json"), _summary(report, folder)
+    if (folder / HELD_OUT).is_file():
+        result["held_out"] = json.loads((folder / HELD_OUT).read_text("utf-8"))
+        text += f"\n{_reward_summary(result['held_out'])}"
+    return result, text
+
+
+def report_training(folder: Path) -> tuple[dict[str, Any], str]:
+    """Writes `report.html` of a complete training anew; returns what `results_of` does."""
+    write_training_report(folder)
+    return results_of(folder)
 
 
 def _short(name: str) -> str:

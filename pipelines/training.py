@@ -6,11 +6,17 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from pipelines.uses import record_training
 from trainers.config import StageConfig
 from trainers.monitor import OnLog
+
+T = TypeVar("T")
+_TURN = 0.5
+"""Seconds."""
 
 
 class _StoppedError(Exception):
@@ -18,11 +24,11 @@ class _StoppedError(Exception):
 
 
 async def in_thread(
-    train: Callable[..., Path], config: StageConfig, on_log: OnLog | None = None, **options: Any
-) -> Path:
+    train: Callable[..., T], config: BaseModel, on_log: OnLog | None = None, **options: Any
+) -> T:
     """Runs a stage in a thread of its own. Cancelled, it ends at the next log, and the last checkpoint stays.
 
-    `options`: further arguments of the stage, such as its rewards.
+    `options`: further arguments of the stage, such as its rewards. What gives no logs is waited for.
     """
     stop = threading.Event()
 
@@ -34,7 +40,10 @@ async def in_thread(
 
     training = asyncio.create_task(asyncio.to_thread(train, config, on_log=log, **options))
     try:
-        folder = await asyncio.shield(training)
+        # The kernel of a notebook sees an interrupt only when its loop turns.
+        while not training.done():
+            await asyncio.wait([training], timeout=_TURN)
+        return training.result()
     except asyncio.CancelledError:
         stop.set()
         # The loop goes on until then: the stage may be waiting for a judge.
@@ -42,5 +51,10 @@ async def in_thread(
         if not training.cancelled():
             training.exception()  # Marks it as seen.
         raise
+
+
+async def train_in_thread(train: Callable[..., Path], config: StageConfig, **options: Any) -> Path:
+    """The same of a whole stage, of which the run that it was trained on then knows."""
+    folder = await in_thread(train, config, **options)
     record_training(config.data, folder)
     return folder

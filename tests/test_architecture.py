@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -63,6 +64,14 @@ def test_imports_go_down_only(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
     ours = {name for name in imported(path, top_only=False) if name in PACKAGES}
     assert ours <= MAY_IMPORT[package]
+
+
+def test_one_file_alone_reaches_up_by_name() -> None:
+    """`prefgen.generate(…)` is of `pipelines.api`, since what is installed is called prefgen."""
+    below = [path for path in SOURCES if path.relative_to(ROOT).parts[0] != "pipelines"]
+    named = re.compile(r"""(?:import_module|__import__)\(["']pipelines""")
+    found = [path for path in below if named.search(path.read_text(encoding="utf-8"))]
+    assert found == [ROOT / "prefgen" / "__init__.py"]
 
 
 @pytest.mark.parametrize("module", ["prefgen", "judges", "pipelines.cli", "pipelines.generate", "trainers"])

@@ -39,15 +39,10 @@ def export(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
     prefgen export runs/first --for verl --reference answer
     prefgen export runs/first --for trl --dataset reward --push OWNER/NAME
     """
-    from pipelines.export.job import export as run
     from pipelines.export.job import export_summary
-    from pipelines.export.push import check_push, push
+    from pipelines.export.push import export_and_push
 
     config = build(ExportConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
-    if config.push is not None:
-        check_push(config)
-    made = run(config, console, overwrite=overwrite)
-    if config.push is not None:
-        made["pushed"] = push(config, Path(made["out"]), console)
+    made = export_and_push(config, console, overwrite=overwrite)
     console.result(made, export_summary(made))

@@ -44,10 +44,9 @@ def judge(as_json: bool, quiet: bool, resume: bool, overwrite: bool, **given: An
     \b
     prefgen judge pairs.jsonl --judge openai/NAME --out verdicts.jsonl
     """
-    from pipelines.judge import judge_file
+    from pipelines.judge import judge_file, judge_summary
 
     config = build(JudgeConfig, given)
     console = Console(as_json=as_json, quiet=quiet)
     result = wait_for(judge_file(config, console, overwrite=overwrite or resume))
-    failed = ", ".join(f"{name} {count}" for name, count in result["failures"].items()) or "none"
-    console.result(result, f"{result['n']} pairs judged; failed calls: {failed}; written to {config.out}")
+    console.result(result, judge_summary(result))

@@ -1,16 +1,15 @@
-"""Options that many commands have, and how a command waits for its job."""
+"""Options that many commands have."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from pipelines.waiting import wait_for as wait_for
+
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
 
 def common(function: F) -> F:
@@ -31,22 +30,3 @@ def used_directory(function: F) -> F:
     ):
         function = option(function)
     return function
-
-
-def run_lean() -> None:
-    """Lets the garbage collector look more rarely, and never again at what is loaded already.
-
-    Thousands of calls in flight are many objects and no garbage; it took a fifth of the time of a call.
-    """
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
-def wait_for(job: Coroutine[Any, Any, T]) -> T:
-    """Runs a job to its end, on uvloop where that is installed: it takes less CPU for each call."""
-    run_lean()
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(job)
-    return uvloop.run(job)

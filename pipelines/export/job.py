@@ -20,6 +20,7 @@ from pipelines.export.config import ExportConfig, TrainerName
 from pipelines.export.rows import RunRows, Split, source_of
 from pipelines.export.target import Dataset, Target, Written
 from pipelines.export.writing import Counted, read_back, write_split
+from pipelines.uses import record
 from prefgen import __version__
 from prefgen.errors import GateError, InputError, RunDirectoryError, UsageError
 from prefgen.files import write_json, write_whole
@@ -67,6 +68,7 @@ def export(config: ExportConfig, console: Console, *, overwrite: bool = False) -
         write_whole(part / "README.md", card(part, files, made, source.manifest))
         made["files"] = {path.name: _sha256(path) for path in sorted(part.iterdir())}
         write_json(part / "export.json", made)
+    record(config.run, "export", out)
     here = replace(written, out=out.resolve())
     return {
         **made,

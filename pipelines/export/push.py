@@ -18,6 +18,7 @@ import click
 
 from pipelines.console import Console, shown
 from pipelines.export.config import ExportConfig
+from pipelines.export.job import export
 from prefgen.errors import GateError, ModelUnavailableError, PrefgenError, UsageError
 from prefgen.secrets import hide
 from prefgen.tables import read_table
@@ -36,6 +37,16 @@ class Found:
     files: tuple[Path, ...]
     secret: tuple[str, ...]
     personal: int
+
+
+def export_and_push(config: ExportConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
+    """The whole job; see `pipelines.export.job.export` and `push`."""
+    if config.push is not None:
+        check_push(config)
+    made = export(config, console, overwrite=overwrite)
+    if config.push is not None:
+        made["pushed"] = push(config, Path(made["out"]), console)
+    return made
 
 
 def check_push(config: ExportConfig) -> None:

@@ -17,6 +17,7 @@ from pipelines.labelling.source import FromRun, Source, Votes, source_of
 from pipelines.labelling.store import Store
 from pipelines.labelling.summary import summary
 from pipelines.markup import many
+from pipelines.uses import record
 from prefgen.errors import InputError, UsageError
 from prefgen.messages import messages_hash
 from prefgen.records import check_unwritten
@@ -46,6 +47,8 @@ def label(config: LabelConfig, console: Console, *, overwrite: bool = False) -> 
             constitution = _of_run(config, console)
         serve(store, config, constitution, console)
         write_labels(store, config.labels)
+        if config.source.is_dir():
+            record(config.source, "labels", config.labels)
         return summary(store, config)
 
 

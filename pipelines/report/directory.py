@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from prefgen.errors import InputError
 from prefgen.files import read_json
 from prefgen.run import RunDirectory
 
+Kind: TypeAlias = Literal[
+    "run", "training", "sweep", "calibration", "audit", "quickstart", "evaluation", "loop", "revision"
+]
 Reported: TypeAlias = tuple[dict[str, Any], str]
 """The JSON of a job's result, and the same in a few lines."""
 _JOBS = "generate, pair, train, rlaif, evaluate, calibrate, audit, revise or quickstart"
@@ -22,17 +25,22 @@ _SHOWN = 5
 
 def report_on(folder: Path) -> Reported:
     """Raises InputError for a directory that no job wrote, or that is not finished."""
-    for marks, write in _BY_FILES.items():
+    return _WRITE[kind_of(folder)](folder)
+
+
+def kind_of(folder: Path) -> Kind:
+    """Raises InputError for a directory that no job wrote."""
+    for marks, kind in _BY_FILES.items():
         if all((folder / name).is_file() for name in marks):
-            return write(folder)
+            return kind
     if (folder / "manifest.json").is_file():
         command = read_json(folder / "manifest.json").get("command")
         if command in _BY_COMMAND:
-            return _BY_COMMAND[command](folder)
+            return _BY_COMMAND[command]
     if (folder / "evaluation.json").is_file():
-        return _evaluation(folder)
+        return "evaluation"
     if (folder / "config.yaml").is_file():
-        return _run(folder)
+        return "run"
     raise _unknown(folder)
 
 
@@ -126,17 +134,28 @@ def _revision(folder: Path) -> Reported:
     return manifest, revise_summary(folder, manifest)
 
 
-_BY_FILES: dict[tuple[str, ...], Callable[[Path], Reported]] = {
-    ("training.json",): _training,
-    ("sweep.json",): _sweep,
-    ("calibration.json",): _calibration,
-    ("audit.json",): _audit,
-    ("rubric.json", "evaluation.json", "judge.json", "run/manifest.json"): _quickstart,
+_BY_FILES: dict[tuple[str, ...], Kind] = {
+    ("training.json",): "training",
+    ("sweep.json",): "sweep",
+    ("calibration.json",): "calibration",
+    ("audit.json",): "audit",
+    ("rubric.json", "evaluation.json", "judge.json", "run/manifest.json"): "quickstart",
 }
-_BY_COMMAND: dict[str, Callable[[Path], Reported]] = {
-    "generate": _run,
-    "pair": _run,
-    "evaluate": _evaluation,
-    "rlaif": _loop,
-    "revise": _revision,
+_BY_COMMAND: dict[str, Kind] = {
+    "generate": "run",
+    "pair": "run",
+    "evaluate": "evaluation",
+    "rlaif": "loop",
+    "revise": "revision",
+}
+_WRITE: dict[Kind, Callable[[Path], Reported]] = {
+    "run": _run,
+    "training": _training,
+    "sweep": _sweep,
+    "calibration": _calibration,
+    "audit": _audit,
+    "quickstart": _quickstart,
+    "evaluation": _evaluation,
+    "loop": _loop,
+    "revision": _revision,
 }

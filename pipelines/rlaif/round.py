@@ -32,7 +32,7 @@ from pipelines.rlaif.places import RoundPlace, weights_in
 from pipelines.rlaif.policy import Policy, folder_of, identity_of, local_spec
 from pipelines.rlaif.usage import Spent
 from pipelines.roles import Roles
-from pipelines.training import in_thread
+from pipelines.training import train_in_thread
 from pipelines.training_report.page import write_training_report
 from pipelines.uses import record as record_use
 from pipelines.watch_judge import score_of
@@ -114,7 +114,7 @@ async def _revise_and_tune(loop: Loop, start: Path) -> None:
         rows = start / "revise" / "sft.parquet"
         stage = stage_config(SFTConfig, config.file.sft, folder_of(config.policy), rows, tuned)
         with loop.roles.console.step("round 0: fine-tuning on the revisions"):
-            await in_thread(train_sft, stage)
+            await train_in_thread(train_sft, stage)
 
 
 async def play(loop: Loop, number: int) -> dict[str, Any]:
@@ -183,7 +183,7 @@ async def _fit(loop: Loop, place: RoundPlace, before: str) -> None:
         options["rewards"] = [await _reward(loop, place, before)]
     config = training.config(folder_of(before), data, place.model, held_out)
     with console.step(f"round {place.number}: training {training.name}"):
-        await in_thread(training.stage.train, config, **options)
+        await train_in_thread(training.stage.train, config, **options)
     for reward in options.get("rewards", ()):
         reward.score.check()
     if training.reward == "trained":
@@ -229,7 +229,7 @@ async def _trained_reward(loop: Loop, place: RoundPlace, before: str) -> str:
         options = loop.config.file.reward_training
         config = stage_config(RewardConfig, options, folder_of(before), data, folder, held_out)
         with loop.roles.console.step(f"round {place.number}: training a reward model"):
-            await in_thread(train_reward, config)
+            await train_in_thread(train_reward, config)
     return local_spec(before, weights_in(folder))
 
 

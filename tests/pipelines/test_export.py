@@ -16,6 +16,7 @@ from running import FAKES, Runner, files, rows, write_prompts
 
 from pipelines.export.job import TRAINERS
 from pipelines.export.target import Dataset, Row, Target
+from pipelines.uses import uses
 from prefgen.messages import Message, Messages, user
 
 ALL = [(trainer, dataset) for trainer, takes in TRAINERS.items() for dataset in takes]
@@ -149,6 +150,7 @@ def test_a_default_export_lies_in_the_run_and_does_not_disturb_it(
     first = run("export", talking, "--for", "trl")
     assert first.code == 0, first.err
     out = talking / "exports" / "trl" / "dpo"
+    assert ("export", out, False) in {(use.kind, use.path, use.gone) for use in uses(talking)}
     assert files(out) == {"README.md", "export.json", "train.parquet", "test.parquet"}
     assert f"trl dpo --model_name_or_path MODEL --dataset_name {out} --output_dir" in first.out
     loaded = load_dataset(str(out), cache_dir=str(tmp_path))

@@ -22,6 +22,7 @@ from pipelines.labelling.item import Item
 from pipelines.labelling.source import FromRun, source_of
 from pipelines.labelling.store import Store
 from pipelines.rlaif.human import agreement, check_rows
+from pipelines.uses import uses
 from prefgen.errors import MissingExtraError, UsageError
 from prefgen.judgment import sigmoid
 from prefgen.labels import read_labels
@@ -91,6 +92,7 @@ def test_a_run_is_drawn_from_and_more_may_be_asked_for_later(
     assert "l.verdicts.jsonl exists already" in prefgen("label", run, "--count", 10, "--out", out).err
     ran = prefgen("label", run, "--count", 10, "--out", out, "--json", "--overwrite")
     assert (ran.code, ran.result["n_items"], ran.result["n_labelled"]) == (0, 10, 0)
+    assert ("labels", out) in {(use.kind, use.path) for use in uses(run)}
     first = {item.id for item in drawn(tmp_path / "l.sqlite")}
     with Store(tmp_path / "l.sqlite") as store:
         store.answer("anna", min(first), "b")
