@@ -4,6 +4,7 @@
 #   make test         the test suite
 #   make check        format, lint, types, tests
 #   make bench        the benchmarks
+#   make docs         the documentation site, into site/
 #   make audit        known vulnerabilities of the locked versions
 #   make help         this list
 
@@ -17,10 +18,10 @@ SOURCES := prefgen judges trainers pipelines tests benchmarks data/quickstart/ma
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup quickstart test check format lint types bench audit lock models clean help
+.PHONY: setup quickstart test check format lint types bench docs audit lock models clean help
 
 help:
-	@sed -n '3,9s/^# *//p' Makefile
+	@sed -n '3,10s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -66,6 +67,11 @@ types: setup
 bench: setup
 	@for script in $(filter-out benchmarks/stub_server.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+# The pages need no network, neither to be built nor to be read.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "built: open site/index.html"
+
 # Needs no set-up; where the advisory service does not answer it says so and fails nothing.
 audit:
 	@$(PYTHON) .ci/audit.py requirements/cpu.txt requirements/cuda.txt
@@ -83,4 +89,4 @@ models: setup
 	@$(BIN)/python data/quickstart/make/models.py --seed 1 --policy-only
 
 clean:
-	@rm -rf $(VENV) quickstart .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) quickstart site .mypy_cache .ruff_cache .pytest_cache

@@ -1,47 +1,36 @@
-"""Every config in the tree parses, and every block of the documentation runs or at least parses."""
+"""Every config in the tree parses, and every block of the documentation runs, or parses and says why."""
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
+import json
 import re
-import shlex
 import subprocess
-import sys
-from itertools import pairwise
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import yaml
+from pages import BLOCKS, PARSED_ONLY, ROOT, Block, Provider, run, why_not_run, with_scripted_models
 
-from judges.constitution import SHIPPED, load_constitution
+from judges.constitution import SHIPPED, Constitution, load_constitution
+from judges.scale import Scale
 from pipelines.cli import cli
 from pipelines.generate_config import GenerateConfig
+from pipelines.options import build
 from pipelines.quickstart import QuickstartFile, generate_config
+from pipelines.rlaif.config import read_config
 from prefgen.assets import asset
 from prefgen.models import ModelSpec
 from prefgen.yamlfile import read_yaml
 from trainers.dpo import DPOConfig
 from trainers.kto import KTOConfig
 
-ROOT = Path(__file__).parents[1]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "data" / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(language: str) -> list[str]:
-    return [text for page in PAGES for kind, text in BLOCK.findall(page.read_text()) if kind == language]
-
-
-def commands() -> list[list[str]]:
-    """The `prefgen` command lines of all pages, continuation lines joined, comments cut."""
-    joined = "\n".join(blocks("bash")).replace("\\\n", " ")
-    lines = [shlex.split(line, comments=True) for line in joined.splitlines()]
-    return [line for line in lines if line[:1] == ["prefgen"]]
+COMMANDS = [(block, command) for block in BLOCKS for command in block.commands]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -73,65 +62,214 @@ def test_every_yaml_in_the_tree_is_yaml() -> None:
         assert yaml.safe_load((ROOT / name).read_text()), name
 
 
-def test_the_pages_show_commands() -> None:
-    shown = {line[1] for line in commands()}
-    assert shown >= {"generate", "pair", "judge", "train"} or shown >= {"generate", "judge", "train"}
+# --- commands ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("line", commands(), ids=lambda line: " ".join(line[1:4]))
-def test_commands_of_the_pages_parse(line: list[str]) -> None:
-    """Each is a command with options that exist; nothing is run."""
-    command: click.Command = cli
-    arguments, name = line[1:], "prefgen"
-    while isinstance(command, click.Group):
-        name, found, arguments = command.resolve_command(click.Context(command), arguments)  # type: ignore[assignment]
-        assert found is not None
-        command = found
-    command.make_context(name, arguments)
+class Built(Exception):  # noqa: N818 - ends a command where its options have become a config
+    pass
+
+
+def test_the_pages_show_every_command() -> None:
+    assert {command[0] for _, command in COMMANDS} >= set(cli.list_commands(click.Context(cli))) - {"report"}
+    assert any(command[0] == "report" for _, command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("block", "command"), COMMANDS, ids=[f"{block.place} {command[0]}" for block, command in COMMANDS]
+)
+def test_commands_of_the_pages_take_their_options(
+    block: Block, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a command whose options exist and whose values its config takes; nothing is run."""
+    if "--config" in command:
+        pytest.skip("the page makes its file, and runs it")
+    found = cli.get_command(click.Context(cli), command[0])
+    assert found is not None, f"{block.place}: no command {command[0]}"
+    inner = found.callback if not isinstance(found, click.Group) else None
+    arguments = command[1:]
+    while isinstance(found, click.Group):
+        name, found, arguments = found.resolve_command(click.Context(found), arguments)
+        assert found is not None, f"{block.place}: {name}"
+        inner = found.callback
+    found.make_context(command[0], list(arguments))
+    module = inspect.getmodule(inner)
+    if module is None or not hasattr(module, "build"):
+        return
+
+    def stop(*given: Any) -> None:
+        build(*given)
+        raise Built
+
+    monkeypatch.setattr(f"{module.__name__}.build", stop)
+    monkeypatch.chdir(tmp_path)
+    with suppress(Built):  # A command without a config has nothing to build.
+        run(command)
 
 
 def test_make_targets_of_the_pages_exist() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    shown = {
-        line.split()[1] for text in blocks("bash") for line in text.splitlines() if line.startswith("make ")
-    }
-    assert shown <= targets
+    lines = [words for block in BLOCKS for words in block.lines]
+    assert {words[1] for words in lines if words[0] == "make"} <= targets
+    for words in lines:
+        if words[0] == "python" and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file(), words
 
 
-def test_the_first_job_of_the_readme_runs(tmp_path: Path) -> None:
-    """The generate command as printed, with scripted models, and the Python block after it."""
-    (tmp_path / "prompts.jsonl").write_text(
-        "".join(f'{{"prompt": "What should I know about topic {i} of {7 * i}?"}}\n' for i in range(40))
-    )
-    generate = next(line for line in commands() if line[1] == "generate")
-    models = {"--policy": "scripted/writer", "--judge": "scripted/judge"}
-    arguments = [models.get(before, word) for before, word in pairwise(generate)]
-    code = next(text for text in blocks("python") if "runs/first" in text)
-    for command in (
-        [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
-        [
-            sys.executable,
-            "-c",
-            code + "\nassert set(pairs) == {'train', 'test'} and len(pairs['train']) > 20",
-        ],
-    ):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+def test_what_is_not_run_says_why() -> None:
+    """`pytest tests/test_docs.py -k says_why -s` prints the list."""
+    skipped = [
+        (block, f"prefgen {' '.join(command[:3])}", why_not_run(command)) for block, command in COMMANDS
+    ]
+    skipped += [(block, "Python", block.why_not_run) for block in BLOCKS]
+    for block, what, why in skipped:
+        if why is not None:
+            print(f"{block.place}: {what} … is not run: {why}")
+    assert {why for *_, why in skipped if why} == set(PARSED_ONLY.values()), "a reason that nothing needs"
+    for why in PARSED_ONLY.values():
+        for test in re.findall(r"tests/[\w/.]+", why):
+            assert (ROOT / test).exists(), test
+
+
+# --- blocks ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.mark.parametrize(
+    "page",
+    dict.fromkeys(block.page for block in BLOCKS if block.language == "python" or block.commands),
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_the_page_runs(
+    page: Path,
+    tmp_path: Path,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its commands and its Python, from top to bottom, with scripted models; and what it says they print."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    provider = Provider(store)
+    as_shown, told = True, ""
+    for block in (block for block in BLOCKS if block.page == page):
+        if block.language == "" and block.follows and as_shown and told:
+            assert _in_order(block.text, told), f"{block.place}: printed was\n{told}"
+        capsys.readouterr()
+        for program, *command in block.lines:
+            if program == "cd":
+                monkeypatch.chdir(command[0])
+            if program != "prefgen":
+                continue
+            if why_not_run(command) is not None:
+                as_shown = False
+                continue
+            scripted = with_scripted_models(command)
+            as_shown &= not provider.provide(scripted) and scripted == command
+            run(scripted)
+        if block.language == "python":
+            as_shown = False
+            _run_python(block, provider)
+        told = capsys.readouterr().out
+
+
+def _in_order(lines: str, printed: str) -> bool:
+    left = iter(printed.splitlines())
+    return all(line in left for line in lines.splitlines())
+
+
+def _run_python(block: Block, provider: Provider) -> dict[str, Any]:
+    """The names it leaves."""
+    provider.provide(re.findall(r'(?<!out=)"([^"\n]+)"', block.text))
+    text = re.sub(r'(?<=judge=")[^"]+|(?<=policy=")[^"]+', _scripted, block.text)
+    code = compile(text, block.place, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if block.why_not_run is not None:
+        return {}
+    names: dict[str, Any] = {"__name__": "__main__"}
+    waiting = eval(code, names)
+    if inspect.iscoroutine(waiting):
+        asyncio.run(waiting)
+    return names
+
+
+def _scripted(found: re.Match[str]) -> str:
+    return "scripted/judge" if found.string[: found.start()].endswith('judge="') else "scripted/writer"
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language in ("json", "yaml")], ids=lambda block: block.place
+)
+def test_data_of_the_pages_is_what_it_says(block: Block, tmp_path: Path) -> None:
+    if block.language == "json":
+        assert json.loads(block.text)
+        return
+    values = yaml.safe_load(block.text)
+    if "principles" in values:
+        assert Constitution.model_validate(values).principles
+    elif "levels" in values:
+        assert Scale.model_validate(values).scores
+    elif "rounds" in values:
+        config = tmp_path / "loop.yaml"
+        config.write_text(block.text)
+        assert read_config(config, tmp_path / "out").file.rounds
+    else:
+        pytest.fail(f"{block.place}: a YAML block of no known kind")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in BLOCKS if block.language == "" and re.search(r"\d", block.text)],
+    ids=lambda block: block.place,
+)
+def test_printed_numbers_come_with_their_command(block: Block) -> None:
+    """A command or code stands before it in its section, as a block or in the paragraph before."""
+    text = "\n".join(block.page.read_text("utf-8").splitlines()[: block.line - 1])
+    section = re.split(r"^#+ ", text, flags=re.MULTILINE)[-1]
+    assert re.search(r"^```(bash|python)|`(prefgen|make|python) [^`]+`", section, re.MULTILINE), block.text
+
+
+def test_the_first_job_of_the_readme_runs(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its Python loads is a dataset: the command that makes it as printed, but for the models."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    readme = [block for block in BLOCKS if block.page.name == "README.md" and block.page.parent == ROOT]
+    code = next(block for block in readme if block.language == "python")
+    out = re.findall(r'load_dataset\("([^"]+)"', code.text)[0]
+    made = next(command for block in readme for command in block.commands if command[-2:] == ["--out", out])
+    scripted = with_scripted_models(made)
+    assert scripted != made
+    provider = Provider(store)
+    provider.provide(scripted)
+    run(scripted)
+    pairs = _run_python(code, provider)["pairs"]
+    assert set(pairs) == {"train", "test"}
+    assert len(pairs["train"]) > 20
+    assert pairs["train"][0]["chosen"][0]["role"] == "assistant"
 
 
 SAMPLES = ROOT.parent / "shared" / "data"
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the shared samples are not here")
-def test_the_calibration_of_the_trust_page_is_as_printed(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "trust.md").read_text()
+def test_the_calibration_of_the_trust_page_is_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    provider = Provider(tmp_path)
     for name in ("llmbar_natural_pairs.jsonl", "llmbar_natural_verdicts.jsonl"):
         (tmp_path / name).write_bytes((SAMPLES / name).read_bytes())
-    code = next(text for kind, text in BLOCK.findall(page) if kind == "python")
-    command = next(line for line in commands() if "calibrations/chatgpt" in line)
-    for arguments in (["-c", code], ["-c", "from pipelines.cli import main; main()", *command[1:]]):
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    assert f"```\n{done.stdout}```" in page
+    page = [block for block in BLOCKS if block.page.name == "trust.md"]
+    code, command, printed = (block for block in page[:3])
+    _run_python(code, provider)
+    run(command.commands[0])
+    assert capsys.readouterr().out == printed.text
+
+
+def test_every_page_of_the_site_ends_with_what_to_do_next() -> None:
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert page.read_text("utf-8").rpartition("\n## ")[2].startswith("What to do next\n"), page
