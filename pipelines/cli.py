@@ -24,40 +24,43 @@ _INTERRUPTED = 130
 _WIDEST = 12
 COMPLETE_VARIABLE = "_PREFGEN_COMPLETE"
 """Environment variable in which a shell asks for completions."""
-COMMANDS = {
-    "generate": "Make a preference dataset from the prompts of a file.",
-    "judge": "Judge pairs of responses that exist already; writes one verdict a line.",
-    "label": "Show people pairs on a local page and keep their labels, for calibrate.",
-    "calibrate": "Hold a judge against human labels: may it be trusted, and how far?",
-    "pair": "Other pairs from a finished run's judgments, or a table of what settings come to.",
-    "why": "How a pair came to be, or why there is none: judgments, arithmetic, rule, trainings.",
-    "constitution": "Show a constitution, or what another one would change in a run.",
-    "audit": "Look for what is wrong with a finished run's labels; no model is called without --judge.",
-    "evaluate": "How often a judge prefers one model's answers to another's, and how sure that is.",
-    "revise": "Criticise and rewrite a model's responses by a constitution, in rounds.",
-    "train": "Train a model: sft, reward, dpo, kto, orpo, grpo or ppo.",
-    "rlaif": "Rounds of sample, judge, pair, train and evaluate, which stop when the judge is gamed.",
-    "convert": "Turn feedback, public preference sets, or another stage's rows into rows to train on.",
-    "export": "Write a finished run's rows as another trainer takes them, and how to start it.",
-    "report": "Write the page of any directory prefgen made anew, and summarise it.",
-    "ledger": "Look at and keep up the file of paid answers: stats, export, prune or verify.",
-    "quickstart": "The whole RLAIF run on embedded models: no key, no network, no GPU.",
-    "init": "Write commented configs of the three jobs, which run at once with scripted models.",
-    "doctor": "Check the installation, the machine and the models you name; says how to fix what is wrong.",
-    "completion": "Print the completion script of your shell: bash, zsh or fish.",
-}
-"""Each command's first line of help, so that `prefgen --help` imports none of them."""
-
-
 GROUPS = {
-    "Begin": ("quickstart", "init", "doctor", "completion"),
-    "Make data": ("generate", "revise", "judge", "pair", "convert", "export"),
-    "Trust it": ("label", "calibrate", "audit", "constitution"),
-    "Train": ("train", "rlaif"),
-    "Look": ("evaluate", "report", "why"),
-    "Keep": ("ledger",),
+    "Begin": {
+        "quickstart": "The whole RLAIF run on embedded models: no key, no network, no GPU.",
+        "init": "Write commented configs of the three jobs, which run at once with scripted models.",
+        "doctor": "Check the installation, the machine and the models you name; says how to fix what is "
+        "wrong.",
+        "completion": "Print the completion script of your shell: bash, zsh or fish.",
+    },
+    "Make data": {
+        "generate": "Make a preference dataset from the prompts of a file.",
+        "revise": "Criticise and rewrite a model's responses by a constitution, in rounds.",
+        "judge": "Judge pairs of responses that exist already; writes one verdict a line.",
+        "pair": "Other pairs from a finished run's judgments, or a table of what settings come to.",
+        "convert": "Turn feedback, public preference sets, or another stage's rows into rows to train on.",
+        "export": "Write a finished run's rows as another trainer takes them, and how to start it.",
+    },
+    "Trust it": {
+        "label": "Show people pairs on a local page and keep their labels, for calibrate.",
+        "calibrate": "Hold a judge against human labels: may it be trusted, and how far?",
+        "audit": "Look for what is wrong with a finished run's labels; no model is called without --judge.",
+        "constitution": "Show a constitution, or what another one would change in a run.",
+    },
+    "Train": {
+        "train": "Train a model: sft, reward, dpo, kto, orpo, grpo or ppo.",
+        "rlaif": "Rounds of sample, judge, pair, train and evaluate, which stop when the judge is gamed.",
+    },
+    "Look": {
+        "evaluate": "How often a judge prefers one model's answers to another's, and how sure that is.",
+        "report": "Write the page of any directory prefgen made anew, and summarise it.",
+        "why": "How a pair came to be, or why there is none: judgments, arithmetic, rule, trainings.",
+    },
+    "Keep": {
+        "ledger": "Look at and keep up the file of paid answers: stats, export, prune or verify.",
+    },
 }
-"""Under which heading a command stands."""
+"""The commands under their headings, each with the first line of its help: `prefgen --help` imports none."""
+COMMANDS = {name: text for commands in GROUPS.values() for name, text in commands.items()}
 
 
 class _Commands(Group):
@@ -79,13 +82,9 @@ class _Commands(Group):
         return [*found, *click.Command.shell_complete(self, context, incomplete)]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        grouped = {name for names in GROUPS.values() for name in names}
-        others = tuple(name for name in COMMANDS if name not in grouped)
-        for heading, names in (GROUPS | {"Others": others}).items():
-            known = [(name, COMMANDS[name]) for name in names if name in COMMANDS]
-            if known:
-                with formatter.section(heading):
-                    formatter.write_dl(known, col_max=_WIDEST)
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(commands.items()), col_max=_WIDEST)
 
 
 @click.group(

@@ -133,7 +133,7 @@ class CallConfig(BaseModel):
     """MODEL=IN,OUT or MODEL=IN,CACHED,OUT in US dollars per million tokens. Without it the shipped table
     tells, whose prices have dates: check them. Unknown prices stay unknown."""
     ledger: Path | None = None
-    """File that remembers every answer. [default: in the user's cache directory]."""
+    """File of the ledger. [default: $PREFGEN_LEDGER, else the one in the user's cache directory]."""
     batch: bool = False
     """Ask models behind OpenAI's or Anthropic's API through their batches: half the price, within a day."""
     batch_requests: int = Field(default=2000, ge=1)

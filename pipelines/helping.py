@@ -56,9 +56,10 @@ class Command(click.Command):
         whole = bool(ctx.meta.get(_ALL))
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
         shown = [option for option in options if whole or _common(option)]
-        ranks = {_topic(option): 0 for option in options if getattr(option, "needed", False)} | {RUN: 3}
+        needed = {_topic(option): 0 for option in options if getattr(option, "needed", False)}
+        ranks = {JOB: 1, **needed, RUN: 3}
         by_topic: dict[str, list[tuple[str, str]]] = {}
-        for option in sorted(shown, key=lambda option: ({JOB: 1} | ranks).get(_topic(option), 2)):
+        for option in sorted(shown, key=lambda option: ranks.get(_topic(option), 2)):
             if (record := option.get_help_record(ctx)) is not None:
                 record = record if whole else _in_short(option, *record)
                 by_topic.setdefault(_topic(option), []).append(record)

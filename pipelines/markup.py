@@ -53,6 +53,11 @@ def number(value: float, places: int = 0) -> str:
     return (shown if shown.strip("-0.,") else shown.lstrip("-")).replace("-", "−")
 
 
+def give_or_take(shown: str, spread: float | None, places: int = 0) -> str:
+    """A number as it is shown with its standard deviation or error, where there is one."""
+    return shown if spread is None else f"{shown}\u00a0±\u00a0{number(spread, places)}"
+
+
 def signed(value: float | None, places: int = 2) -> str:
     """With its sign; a dash where there is none to show."""
     if value is None:
@@ -71,6 +76,11 @@ def percent(share: float) -> str:
 def many(count: int, noun: str) -> str:
     """1 pair, 2 pairs."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def capital(words: str) -> str:
+    """With a capital letter at the beginning."""
+    return words[:1].upper() + words[1:]
 
 
 def how(sentence: str) -> str:

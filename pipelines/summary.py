@@ -9,10 +9,12 @@ from typing import Any
 
 from pipelines.markup import many, number, percent, signed
 from pipelines.report.verdict import stands_out
-from pipelines.report.words import FAILURES, LOST, ROLES, TIMINGS, money, time_in_words
+from pipelines.report.words import LOST, ROLES, TIMINGS, failure, money, time_in_words
 
 _WIDTH, _NAME = 110, 11
 _MOST_OUTSTANDING, _MOST_LINES = 6, 29
+OF_PROMPTS = ("contaminated", "fewer_than_two_candidates")
+"""What is dropped as a prompt and not as a pair."""
 
 
 def run_summary(out: Path, manifest: Mapping[str, Any]) -> str:
@@ -50,13 +52,13 @@ def _facts(out: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, list[s
     """Each is left out where nothing is known of it."""
     counts, found = manifest["counts"], manifest.get("found") or {}
     yield "kept", [_kept(manifest)]
-    yield "dropped", [_listed(counts["dropped"], LOST) or "none"]
+    yield "dropped", [_listed(counts["dropped"]) or "none"]
     yield "later", _later(counts) + _spared(counts["spared"])
     yield "lengths", _lengths(found.get("lengths"))
     yield "position", _position(found.get("position"))
     yield "judges", _among(found.get("judges", []), "two judges give the same verdict on")
-    yield "principles", _among(found.get("principles", []), "two principles prefer the same response in")
-    yield "failed", [_listed(counts["failures"], {}, FAILURES) or "no call"]
+    yield "principles", _among(found.get("principles", []), "two principles give the same verdict on")
+    yield "failed", [_listed({failure(cause): n for cause, n in counts["failures"].items()}) or "no call"]
     yield "calls", [_calls(manifest["usage"])]
     yield "cost", [_cost(manifest["usage"])]
     yield "time", [_time(manifest["timings"])] if manifest["timings"] else []
@@ -76,20 +78,14 @@ def _kept(manifest: Mapping[str, Any]) -> str:
 
 
 def pairs_looked_at(counts: Mapping[str, Any]) -> int:
-    of_prompts = ("contaminated", "fewer_than_two_candidates")
-    lost = sum(n for name, n in counts["dropped"].items() if name not in of_prompts)
+    lost = sum(n for name, n in counts["dropped"].items() if name not in OF_PROMPTS)
     return int(counts["pairs"] + lost)
 
 
-def _listed(counts: Mapping[str, int], *words: Mapping[str, str]) -> str:
+def _listed(counts: Mapping[str, int]) -> str:
     """Most first."""
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{n:,} {_in_words(name, words)}" for name, n in most_first if n)
-
-
-def _in_words(name: str, words: tuple[Mapping[str, str], ...]) -> str:
-    known = next((told[name] for told in words if name in told), None)
-    return known or name.replace("_", " ")
+    return ", ".join(f"{n:,} {LOST.get(name, name.replace('_', ' '))}" for name, n in most_first if n)
 
 
 def _later(counts: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,10 +68,3 @@ def scripted(
 def recorded(model: ScriptedModel, path: Path) -> Iterator[RecordedModel]:
     with Ledger(path) as ledger:
         yield RecordedModel(model, ledger)
-
-
-Script = Callable[[CompletionRequest, int], str | Completion | Exception]
-
-
-def texts_of(requests: Sequence[CompletionRequest]) -> list[str]:
-    return [request.messages[-1].content for request in requests]

@@ -20,6 +20,7 @@ from prefgen.prompt import Prompt
 from prefgen.rows import CarriedColumns
 from prefgen.run import RunDirectory
 from prefgen.sampling import Sampled
+from trainers.report import ReloadCheck, TrainingReport
 
 
 def said(
@@ -100,6 +101,15 @@ def jury(name: str, odds: Sequence[tuple[str, str | None, float, float]]) -> Mad
         for value, order in zip(both, ("ab", "ba"), strict=True)
     ]
     return Prompt(name, user(f"Question {name}?")), Sampled((a, b)), results
+
+
+def a_training_report(**given: Any) -> TrainingReport:
+    """Of three steps, of which nothing is known but what is given."""
+    nothing = dict.fromkeys(("first_loss", "first_eval", "last_eval", "frozen_sha256"))
+    empty: dict[str, Any] = {name: {} for name in ("inputs", "settings", "counts", "versions")}
+    known = {"warnings": [], "steps": 3, "stopped_early": False, "seconds": 1.0}
+    reload = ReloadCheck(rows=0, max_difference=0.0)
+    return TrainingReport(**nothing | empty | known | {"reload": reload} | given)
 
 
 def a_loops_manifest(words: str) -> dict[str, Any]:

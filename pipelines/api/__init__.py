@@ -122,7 +122,7 @@ class _LoopCall(BaseModel):
     file: Path
     """The loop's YAML file."""
     out: Path | None = None
-    """Directory of the loop; over out in the file."""
+    """Directory of the loop, in place of the file's."""
 
 
 @function(_LoopCall, first="file", skip=("config",))

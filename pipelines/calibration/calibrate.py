@@ -102,7 +102,8 @@ def report_calibration(folder: Path) -> tuple[dict[str, Any], str]:
 def _items_again(folder: Path, read: Mapping[str, Any] | None) -> list[Item] | None:
     if read is None:
         return None
-    labels, verdicts = map(Path, read["files"])
+    paths = [Path(name) for name in read["files"]]
+    labels, verdicts = paths[0], paths[-1]  # One file where the verdicts stand in the labels' rows.
     if not verdicts.is_file():  # The folder may have been moved.
         verdicts = folder / verdicts.name
     if not (labels.is_file() and verdicts.is_file()):

@@ -164,6 +164,7 @@ def _annotators(items: Sequence[Item], told: _Told, epsilon: float) -> Found:
     test = alternative_annotator_test([item.votes for item in told.items], told.judge, epsilon=epsilon)
     return {
         "n": len(names) or max(map(len, labels)),
+        "n_named": len(names),
         "pairwise_kappa": pairwise_kappas(votes),
         "krippendorff_alpha": krippendorff_alpha(labels),
         "human_agreement": None if among is None else among.value,

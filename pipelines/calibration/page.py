@@ -41,7 +41,7 @@ def write_page(path: Path, found: Found, items: Sequence[Item] | None) -> None:
         _numbers(found),
         (
             section("What to watch", _watch(found)),
-            section("Does it agree with people?", _agreement(found, items)),
+            section("Does it agree with people?", _agreement(found)),
             section("Are its probabilities honest?", probability(found)),
             section("How much may be kept?", kept(found, path.with_name("calibration.json"))),
             section("What moves it besides quality?", bias(found)),
@@ -81,7 +81,7 @@ def _watch(found: Found) -> str:
     return _list(worries) if worries else how("Nothing that these labels can show.")
 
 
-def _agreement(found: Found, items: Sequence[Item] | None) -> str:
+def _agreement(found: Found) -> str:
     said = how(
         "Kappa is the agreement that is left when chance is taken out; agreement alone flatters a judge. The "
         "intervals are 95%, over resampled prompts. Macro means count a, b and tie alike."
@@ -92,7 +92,7 @@ def _agreement(found: Found, items: Sequence[Item] | None) -> str:
         for ours in VERDICTS
     ]
     right = table("Who said what, in pairs", ("", "judge: a", "b", "tie"), counts)
-    return beside(f"<div>{left}</div>", f"<div>{right}{_annotators(found, items)}</div>")
+    return beside(f"<div>{left}</div>", f"<div>{right}{_annotators(found['annotators'])}</div>")
 
 
 def _measures(found: Found) -> list[list[str]]:
@@ -115,11 +115,9 @@ def _measures(found: Found) -> list[list[str]]:
     return [*shown, *([label, percent(found[f"{name}_macro"]), "–"] for name, label in macro.items())]
 
 
-def _annotators(found: Found, items: Sequence[Item] | None) -> str:
-    people = found["annotators"]
-    names = {name for item in items or () for name, _ in item.votes if name is not None}
+def _annotators(people: Found) -> str:
     alpha = people["krippendorff_alpha"]
-    said = how(alternative(found, people["n"] if items is None else len(names)))
+    said = how(alternative(people))
     if alpha is not None:
         said = how(f"Krippendorff’s alpha of the annotators: {places(alpha)}.") + said
     return _kappas(people["pairwise_kappa"]) + said

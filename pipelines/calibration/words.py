@@ -97,10 +97,11 @@ def p_value(told: Found) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {number(p, 3)}"
 
 
-def alternative(found: Found, names: int) -> str:
-    """The alternative-annotator test, or why there is none. `names`: how many annotators have a name."""
-    told = found["annotators"]["alternative_annotator"]
+def alternative(people: Found) -> str:
+    """The alternative-annotator test of `annotators`, or why there is none."""
+    told = people["alternative_annotator"]
     if told is None:
+        names = people.get("n_named", people["n"])  # Older calibrations do not hold it.
         why = (
             "at least 30 pairs of each that others labelled too"
             if names > 2

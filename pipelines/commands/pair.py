@@ -20,7 +20,7 @@ from prefgen.yamlfile import read_yaml
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @options_of(GridConfig, PairConfig, skip=("run",))
-@click.option("--overwrite", is_flag=True, help="Replace what is in the output directory.")
+@click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
 @common
 def pair(as_json: bool, quiet: bool, overwrite: bool, **given: Any) -> None:
     """Other pairs from a finished run's judgments, or a table of what settings come to.

@@ -13,7 +13,7 @@ from pipelines.helping import Command
 
 @click.command(cls=Command)
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Directory of the loop; over out in the file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Directory of the loop, in place of the file's.")
 @used_directory
 @common
 def rlaif(config: Path, out: Path | None, resume: bool, overwrite: bool, as_json: bool, quiet: bool) -> None:

@@ -22,8 +22,9 @@ class DoctorConfig(BaseModel):
     engine_arg: tuple[str, ...] = ()
     """KEY=VALUE for models in this process, for example max_model_len=4096."""
     price: tuple[str, ...] = ()
-    """MODEL=IN,OUT in US dollars per million tokens, where the shipped table has no price."""
+    """MODEL=IN,OUT or MODEL=IN,CACHED,OUT in US dollars per million tokens. Without it the shipped table
+    tells."""
     deadline: float = Field(default=120, gt=0)
-    """Seconds to wait for one answer."""
+    """Seconds to wait for one call."""
     ledger: Path | None = None
     """File of the ledger. [default: $PREFGEN_LEDGER, else the one in the user's cache directory]."""

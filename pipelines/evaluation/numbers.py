@@ -56,9 +56,7 @@ def evaluation(
     return {
         "n": len(usable),
         "n_failed": len(annotations) - len(usable),
-        "failures": dict(
-            Counter(item.failure or "unknown" for item in annotations if item.preference is None)
-        ),
+        "failures": failures(annotations),
         "win_rate": win_rate(preference),
         "standard_error": standard_error(preference) if len(usable) > 1 else None,
         "ci": looked["ci"] if looked else rate_interval(preference, clusters, seed),

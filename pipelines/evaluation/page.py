@@ -20,6 +20,7 @@ Found = Mapping[str, Any]
 ANNOTATIONS = "annotations.jsonl"
 _SHOWN = 2
 _CLOSE = 0.1
+_SIGNIFICANT = 0.05
 
 
 def report_evaluation(folder: Path) -> tuple[dict[str, Any], str]:
@@ -62,9 +63,10 @@ def write_page(
 
 
 def _lead(result: Found) -> str:
-    low, high = result["ci"]
+    (low, high), tested = result["ci"], result["significance"]
     verdict = "it is not sure which of the two is better"
-    if low > 50 or high < 50:
+    # Of a few prompts the interval alone is too narrow.
+    if (low > 50 or high < 50) and (tested is None or tested["p_value"] < _SIGNIFICANT):
         verdict = f"the {'model' if low > 50 else 'baseline'} is better in the judge’s eyes"
     ours, theirs = (
         model_name(result[name]) if result.get(name) else f"the {name}" for name in ("model", "baseline")
@@ -109,7 +111,7 @@ def _chance(result: Found) -> dict[str, str]:
         told["standard error, points"] = number(result["standard_error"], 2)
     told["independent prompts"] = f"{result['n_clusters']:,}"
     if result["significance"]:
-        told["chance alone would do this, p"] = f"{result['significance']['p_value']:.2g}"
+        told["chance alone would make as large a difference, p"] = f"{result['significance']['p_value']:.2g}"
     if result["sequential"]:
         after = result["sequential"]["clear_after"]
         told["clear after"] = many(after, "prompt") if after else "not clear"
@@ -145,7 +147,7 @@ def _against(told: Found | None) -> str:
         "compared with": text(told["annotations"]),
         "difference, points": f"{signed(told['difference'], 1)} ({low} to {high})",
         "shared prompts": f"{told['n']:,}",
-        "chance alone would do this, p": f"{told['p_value']:.2g}",
+        "chance alone would make as large a difference, p": f"{told['p_value']:.2g}",
     }
     return facts(shown)
 
@@ -231,7 +233,7 @@ def _even(item: Annotation) -> float:
 
 
 def _article(item: Annotation) -> str:
-    told = f"the model is better with a probability of {percent(item.preference or 0)}"
+    told = f"the judge prefers the model with a probability of {percent(item.preference or 0)}"
     ours = (item.preference or 0) - 0.5
     sides = "".join(
         f'<div class="side{" won" if better else ""}"><p class="tag">{name}, {len(response):,} characters</p>'

@@ -26,7 +26,8 @@ def evaluation_summary(result: dict[str, Any], out: Path | None) -> str:
 def _chance(result: dict[str, Any]) -> list[str]:
     lines = []
     if result["significance"]:
-        lines.append(f"p = {result['significance']['p_value']:.2g} that the difference is chance alone")
+        p = result["significance"]["p_value"]
+        lines.append(f"p = {p:.2g}: how often chance alone would make as large a difference")
     if result["sequential"]:
         after = result["sequential"]["clear_after"]
         lines.append(f"clear after {after} prompts" if after else "not clear: 50% is not left out")

@@ -48,7 +48,7 @@ def audit_lines(found: Mapping[str, Any]) -> list[str]:
     return [
         f"audit of {found['n']} of {found['n_pairs']} emitted pairs: people decide {decided} of them, "
         f"{found['n_mislabelled']} the other way{rate}",
-        f"besides these {many(found['n_ties'], 'tie')}: {_shown(found['not_confirmed'])} of the labels are "
+        f"counting {many(found['n_ties'], 'tie')} too: {_shown(found['not_confirmed'])} of the labels are "
         f"not confirmed, {_promise(found)}",
     ]
 

@@ -56,6 +56,10 @@ def _exported(config: LabelConfig) -> dict[str, Any]:
     if not config.store.exists():
         raise UsageError(f"{config.store} is not there: nothing was labelled yet; leave out --export-only")
     with Store(config.store, config.overlap) as store:
+        if config.audit is not None and not (store.meta("drawn") or {}).get("audit"):
+            raise UsageError(
+                f"{config.store} holds no audit: its pairs were not drawn for one; leave out --audit"
+            )
         write_labels(store, config.labels)
         return summary(store, config)
 

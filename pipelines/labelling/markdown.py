@@ -52,12 +52,9 @@ class _Inert(RendererHTML):
         return '<span class="link">'
 
     def link_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        depth = 0
-        for token in reversed(tokens[: idx + 1]):
-            depth += {"link_close": 1, "link_open": -1}.get(token.type, 0)
-            if depth == 0:
-                return f"</span> {_address(token.attrGet('href'))}"
-        return "</span>"
+        # Links do not nest.
+        opening = next(token for token in reversed(tokens[:idx]) if token.type == "link_open")
+        return f"</span> {_address(opening.attrGet('href'))}"
 
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         token = tokens[idx]

@@ -14,7 +14,7 @@ from pipelines.labelling.item import Item, other_side, swapped
 from pipelines.labelling.markdown import rendered
 from pipelines.labelling.store import Given, Progress
 from pipelines.labelling.summary import agreement_lines
-from pipelines.markup import many, text
+from pipelines.markup import capital, many, text
 
 _TEMPLATES = importlib.resources.files("pipelines.labelling") / "templates"
 _REPORT = importlib.resources.files("pipelines") / "templates" / "report.css"
@@ -182,7 +182,7 @@ def done_page(
     """Nothing is left for this annotator. `whole`: for nobody, so that what was found may be told."""
     who = quote(annotator, safe="")
     waiting = (
-        f"<p>{many(progress.left, 'pair')} are before other people now. "
+        f"<p>Other people have {many(progress.left, 'pair')} before them now. "
         f'<a href="./?annotator={who}">Look again</a> in some minutes.</p>'
         if progress.left
         else "<p>Thank you. Nothing is left for you to label.</p>"
@@ -208,7 +208,7 @@ def done_page(
 {waiting}{again}{undo}
 <section><h2>All of it</h2>
 <p>{found["n_complete"]} of {many(found["n_items"], "pair")} have all their labels.</p>
-{"".join(f"<p>{text(line[:1].upper() + line[1:])}.</p>" for line in told)}
+{"".join(f"<p>{text(capital(line))}.</p>" for line in told)}
 <p><a href="labels.jsonl" download>Download the labels</a> (on the machine that runs this page:
 {text(found["out"])})</p>
 </section></main>"""

@@ -42,8 +42,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(store: Store, config: LabelConfig, constitution: Constitution | None, console: Console) -> None:
-    """Returns after Ctrl-C or SIGTERM. Raises UsageError, MissingExtraError."""
-    check_installed()
+    """Returns after Ctrl-C or SIGTERM. Raises UsageError; expects `check_installed`."""
     import uvicorn
 
     from pipelines.labelling.app import make_app

@@ -128,11 +128,11 @@ Source = FromFile | FromRun
 def source_of(config: LabelConfig) -> Source:
     """Raises InputError, UsageError where an option does not go with it."""
     if not config.source.is_dir():
-        for name, given in {
-            "--audit": config.audit,
-            "--draw-from": config.draw_from != "all" or None,
-        }.items():
-            if given is not None:
+        for name, given in (
+            ("--audit", config.audit is not None),
+            ("--draw-from", config.draw_from != "all"),
+        ):
+            if given:
                 raise UsageError(f"{name} goes with a finished run, and {config.source} is a file")
         return FromFile(config.source, config.verdicts)
     if config.verdicts is not None:

@@ -11,6 +11,7 @@ import json
 import random
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -185,18 +186,19 @@ class Store:
                 (annotator, now - _HELD),
             ).fetchall()
             own = next((row for row in held if row["annotator"] == annotator), None)
-            taken = [row["item"] for row in held if row["annotator"] != annotator]
+            taken = Counter(row["item"] for row in held if row["annotator"] != annotator)
             left = self._left(annotator)
-            free = [name for name, votes in left.items() if votes + taken.count(name) < self.overlap]
-            if own is not None and own["item"] in left and (own["item"] in free or own["at"] > now - _HELD):
+            free = [name for name, votes in left.items() if votes + taken[name] < self.overlap]
+            if own is not None and own["item"] in left and own["at"] > now - _HELD:
+                return self.item(own["item"])
+            if own is not None and own["item"] in free:
                 name = own["item"]
             elif free:
                 order = self._order(annotator)
                 name = min(free, key=lambda name: (-left[name], order[name]))
             else:
                 return None
-            if own is None or own["item"] != name or own["at"] <= now - _HELD:
-                self._hand(annotator, name, now)
+            self._hand(annotator, name, now)
         return self.item(name)
 
     def _left(self, annotator: str) -> dict[str, int]:
@@ -264,20 +266,15 @@ class Store:
 
     def given(self) -> list[Given]:
         """Every answer that counts, in the order they came."""
-        return [
-            _given(row) for row in self._db.execute("SELECT * FROM answers WHERE undone = 0 ORDER BY seq")
-        ]
+        return self._given()
 
     def of(self, item: str) -> list[Given]:
         """The labels of a pair, but for the adjudicator's."""
-        return [
-            _given(row)
-            for row in self._db.execute(
-                "SELECT * FROM answers WHERE item = ? AND undone = 0 AND answer != 'skip' "
-                "AND annotator != ? ORDER BY seq",
-                (item, ADJUDICATOR),
-            )
-        ]
+        return self._given("AND item = ? AND answer != 'skip' AND annotator != ?", item, ADJUDICATOR)
+
+    def _given(self, which: str = "", *values: str) -> list[Given]:
+        query = f"SELECT * FROM answers WHERE undone = 0 {which} ORDER BY seq"
+        return [_given(row) for row in self._db.execute(query, values)]
 
     def progress(self, annotator: str) -> Progress:
         counts = self._db.execute(

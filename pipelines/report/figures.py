@@ -11,6 +11,7 @@ from pipelines.markup import (
     exactly,
     facts,
     figure,
+    give_or_take,
     how,
     number,
     percent,
@@ -22,8 +23,6 @@ from pipelines.report.look import Look
 from pipelines.report.measures import Moments
 from pipelines.report.words import model_name
 from prefgen.judgment import logit
-
-_SPREAD = "\u00a0±\u00a0"
 
 
 def clarity(look: Look) -> str:
@@ -59,7 +58,7 @@ def lengths(look: Look) -> str:
         return '<p class="none">Nothing to show: this run kept no pair.</p>'
     names = ("chosen", "rejected")
     chart = Chart("Length of the responses", "characters", names, beside=True)
-    how = "How many chosen and rejected responses have each length. Alike shapes: length did not decide."
+    said = "How many chosen and rejected responses have each length. Alike shapes: length did not decide."
     effect = lengths.cohens_d
     told = {
         "chosen, mean length": _mean(chosen),
@@ -69,44 +68,39 @@ def lengths(look: Look) -> str:
         "effect of length, Cohen’s d": signed(effect),
     }
     return beside(
-        figure("Length, chosen and rejected", histogram(lengths.tally, chart), how, names),
-        f'<div>{facts(told)}<p class="how">{_size(effect)}</p></div>',
+        figure("Length, chosen and rejected", histogram(lengths.tally, chart), said, names),
+        f"<div>{facts(told)}{how(_size(effect))}</div>",
     )
 
 
 def _mean(moments: Moments, places: int = 0) -> str:
-    spread = "" if moments.sd is None else f"{_SPREAD}{number(moments.sd, places)}"
-    return f"{number(moments.mean, places)}{spread}"
+    return give_or_take(number(moments.mean, places), moments.sd, places)
 
 
 def _size(d: float | None) -> str:
     """Cohen's names for the size of an effect, with what to do about it."""
-    how = (
+    said = (
         "Cohen’s d is the difference of the mean lengths in standard deviations (after the ±, in characters)"
     )
     if d is None:
-        return f"{how}; it needs responses of different lengths."
+        return f"{said}; it needs responses of different lengths."
     size = next(
-        name
-        for most, name in ((0.2, "tiny"), (0.5, "small"), (0.8, "medium"), (9e9, "large"))
-        if abs(d) < most
+        (name for most, name in ((0.2, "tiny"), (0.5, "small"), (0.8, "medium")) if abs(d) < most), "large"
     )
-    more = (
-        "" if abs(d) < 0.5 else " A model trained on these pairs may learn the length instead of the quality."
-    )
-    return f"{how}; {abs(d):.2f} is {size}.{more}"
+    more = " A model trained on these pairs may learn the length instead of the quality."
+    return f"{said}; {abs(d):.2f} is {size}.{more if abs(d) >= 0.5 else ''}"
 
 
 def scores(look: Look) -> str:
     findings, config = look.findings, look.config
     chart = Chart("Scores of the responses", "score (log-odds)")
     pairwise = config["judge"] and config["judging"] == "pairwise"
-    how = "How many responses have each score. " + (
+    said = "How many responses have each score. " + (
         "0 is the average response to the same prompt; one point higher is 2.7 to 1 in its favour."
         if pairwise
         else "Higher is better in the judge’s eyes; only differences within one prompt mean anything."
     )
-    drawn = figure("All responses", histogram(findings.scores, chart), how)
+    drawn = figure("All responses", histogram(findings.scores, chart), said)
     return beside(drawn, _by_policy(findings.by_policy))
 
 
@@ -115,8 +109,8 @@ def _by_policy(by_policy: Mapping[str, Moments]) -> str:
         return ""
     best_first = sorted(by_policy.items(), key=lambda item: -item[1].mean)
     rows = [[text(model_name(name)), f"{told.n:,}", _mean(told, 2)] for name, told in best_first]
-    how = "The mean score of each model’s responses, ± one standard deviation; the best is first."
-    return f'<div>{table("By model", ("model", "responses", "mean"), rows)}<p class="how">{how}</p></div>'
+    said = "The mean score of each model’s responses, ± one standard deviation; the best is first."
+    return f"<div>{table('By model', ('model', 'responses', 'mean'), rows)}{how(said)}</div>"
 
 
 def by_kind(look: Look) -> str:

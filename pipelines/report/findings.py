@@ -19,7 +19,7 @@ from pipelines.report.examples import Example, Few, with_reasons
 from pipelines.report.measures import Lengths, Moments, Planted, Position
 from pipelines.report.slices import Slices
 from pipelines.report.suspicion import Suspicions
-from pipelines.report.views import Views, margins_by
+from pipelines.report.views import VERDICT, Views, margins_by
 from pipelines.stored import stored
 from prefgen.candidate import Candidate
 from prefgen.judgment import JudgeFailure, JudgeResult
@@ -34,8 +34,6 @@ from prefgen.verdicts import Standing
 
 Row = dict[str, Any]
 KEPT, DROPPED = 0, 1
-VERDICT = "the verdict"
-"""The view of all together, which decided."""
 _JUST_BELOW_ONE = 1 - 1e-9
 _DPO = ["prompt_id", "chosen_id", "rejected_id", "prompt", "chosen", "rejected", "margin", "confidence"]
 

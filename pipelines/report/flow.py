@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pipelines.markup import how, text
 from pipelines.report.look import Look
 from pipelines.report.words import LOST, failure
-from pipelines.summary import pairs_looked_at, splits_in_words
-
-_OF_PROMPTS = ("contaminated", "fewer_than_two_candidates")
+from pipelines.summary import OF_PROMPTS, pairs_looked_at, splits_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def _steps(look: Look) -> Iterator[Step]:
     yield Step(
         counts["prompts"], "prompts", "prompts", counts["prompts"], _lost(dropped, only=["contaminated"])
     )
-    spared = {"spared": counts.get("spared", {}).get("candidates", 0)}
+    spared = {"spared": counts["spared"].get("candidates", 0)}
     yield Step(written, "responses written", "responses", written, [*_lost(spared), *_lost(writing)])
     distinct = written - counts["duplicates"]
     yield Step(distinct, "distinct", "responses", written, _lost({"duplicates": counts["duplicates"]}))
@@ -57,7 +55,7 @@ def _steps(look: Look) -> Iterator[Step]:
     asked = counts["judgments"] + sum(judging.values())
     yield Step(counts["judgments"], "judgments", "judgments", asked, _lost(judging))
     looked_at = pairs_looked_at(counts)
-    lost = {name: n for name, n in dropped.items() if name not in _OF_PROMPTS}
+    lost = {name: n for name, n in dropped.items() if name not in OF_PROMPTS}
     alone = _lost(dropped, only=["fewer_than_two_candidates"])
     yield Step(looked_at, "pairs looked at", "pairs", looked_at, alone)
     yield Step(counts["pairs"], "pairs kept", "pairs", looked_at, _lost(lost))

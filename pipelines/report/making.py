@@ -92,20 +92,16 @@ def _shown(value: object) -> str:
 def spending(look: Look) -> str:
     """Calls, tokens and cost by role; and where the time went."""
     usage = look.manifest["usage"]
-    roles = [*usage.get("by_role", {}).items()]
+    names = ("requests", "input_tokens", "output_tokens")
+    parts = [(_role(role), part) for role, part in usage.get("by_role", {}).items()]
     rows = [
         [
-            _role(role),
-            *(
-                f"{part[name]:,}" if name in part else "–"
-                for name in ("requests", "input_tokens", "output_tokens")
-            ),
+            role,
+            *(f"{part[name]:,}" if name in part else "–" for name in names),
             money(part.get("cost_usd")),
         ]
-        for role, part in roles
+        for role, part in [*parts, ("all", usage)]
     ]
-    names = ("requests", "input_tokens", "output_tokens")
-    rows.append(["all", *(f"{usage[name]:,}" for name in names), money(usage["cost_usd"])])
     head = ("", "calls paid", "tokens read", "written", "cost")
     said = "Only what was paid in this run: answers from the ledger cost nothing again."
     return table("By role", head, rows) + how(said) + facts(_usage(look.manifest), "facts columns")

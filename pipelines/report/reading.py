@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.markup import clipped, folded, how, many, percent, signed, table, text
+from pipelines.markup import capital, clipped, folded, how, many, percent, signed, table, text
 from pipelines.report.examples import Example
 from pipelines.report.look import Look
 from pipelines.report.suspicion import KINDS
@@ -23,9 +23,7 @@ def suspicious(look: Look) -> str:
         "These pairs were kept. Looking wrong is not being wrong: a judge may change its mind with the order "
         "and still be right on the whole. Read some; prefgen audit looks further."
     )
-    groups = "".join(
-        _group(f"{KINDS[kind][:1].upper()}{KINDS[kind][1:]}", items) for kind, items in found.groups
-    )
+    groups = "".join(_group(capital(KINDS[kind]), items) for kind, items in found.groups)
     return table("Kept pairs that look wrong", ("why", "pairs"), rows) + said + groups
 
 
@@ -49,7 +47,7 @@ def _group(name: str, items: Sequence[Example]) -> str:
 
 def _article(example: Example) -> str:
     told = f"margin {signed(example.margin)}, confidence {percent(example.confidence)}"
-    note = f'<p class="note">{text(example.note[:1].upper() + example.note[1:])}.</p>' if example.note else ""
+    note = f'<p class="note">{text(capital(example.note))}.</p>' if example.note else ""
     sides = _side("Chosen", example.chosen, " won") + _side("Rejected", example.rejected)
     reasons = "".join(
         f'<div class="reason"><p class="tag">The judge, {asked}</p>{clipped(said)}</div>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pipelines.report.examples import Example
@@ -54,5 +55,5 @@ class Slices:
             and len(values) > 1
             and sum(told.prompts for told in values.values()) >= _FEWEST * len(values)
         )
-        for _, (name, values) in zip(range(_MOST_COLUMNS), telling, strict=False):
+        for name, values in islice(telling, _MOST_COLUMNS):
             yield name, sorted(values.items(), key=lambda item: (-item[1].prompts, item[0]))

@@ -69,9 +69,10 @@ class Suspicions:
 
     def _show(self, kind: str, how_bad: float, pair: Example) -> None:
         """Among the worst of a kind no answer stands twice."""
-        found = sorted([*self.worst.get(kind, []), (how_bad, pair)], key=lambda item: -item[0])
-        by_answer = {item[1].chosen: item for item in reversed(found)}
-        self.worst[kind] = sorted(by_answer.values(), key=lambda item: -item[0])[:_SHOWN]
+        by_answer: dict[str, tuple[float, Example]] = {}
+        for item in sorted([*self.worst.get(kind, []), (how_bad, pair)], key=lambda item: -item[0]):
+            by_answer.setdefault(item[1].chosen, item)
+        self.worst[kind] = list(by_answer.values())[:_SHOWN]
 
     def _repeat(self, answer: int, pair: Example) -> None:
         self._answers[answer] += 1
@@ -89,10 +90,8 @@ class Suspicions:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
-                pair = Example(
-                    *(row["prompt_id"], "", "", row["prompt"], row["chosen"], row["rejected"]),
-                    *(row["margin"], row["confidence"]),
-                )
+                names = ("prompt_id", "prompt", "chosen", "rejected", "margin", "confidence")
+                pair = Example(chosen_id="", rejected_id="", **{name: row[name] for name in names})
                 right = row["probability"]
                 self._keep("audit", pair, (-right, f"right with a probability of {percent(right)} only"))
 

@@ -7,15 +7,25 @@ from itertools import islice
 from typing import Any
 
 from pipelines.charts import Chart, histogram
-from pipelines.markup import beside, facts, figure, how, many, number, percent, signed, table, text
-from pipelines.report.findings import VERDICT
+from pipelines.markup import (
+    beside,
+    facts,
+    figure,
+    give_or_take,
+    how,
+    many,
+    number,
+    percent,
+    signed,
+    table,
+    text,
+)
 from pipelines.report.look import Look
-from pipelines.report.measures import Moments, Position
+from pipelines.report.measures import Position
 from pipelines.report.views import Between, Views
 from pipelines.report.words import model_name
 from prefgen.judgment import sigmoid
 
-_SPREAD = "\u00a0±\u00a0"
 _MOST_IN_MATRIX, _MOST_ROWS = 8, 12
 
 
@@ -39,7 +49,7 @@ def _position(position: Position) -> str:
     if lean.n:
         told |= {
             "same verdict in both orders": percent(position.agree / lean.n),
-            "lean to the first position, log-odds": _lean(lean),
+            "lean to the first position, log-odds": give_or_take(signed(lean.mean), lean.sd, 2),
             "a toss-up would go to the response shown first": percent(sigmoid(lean.mean)),
         }
         said += (
@@ -47,10 +57,6 @@ def _position(position: Position) -> str:
             "cancels the lean (its mean ± one standard deviation is shown)."
         )
     return f"{facts(told)}{how(said)}"
-
-
-def _lean(lean: Moments) -> str:
-    return signed(lean.mean) + ("" if lean.sd is None else f"{_SPREAD}{number(lean.sd, 2)}")
 
 
 def agreement(look: Look) -> str:
@@ -77,16 +83,16 @@ def _estimate(told: Mapping[str, Any], show: Callable[[float], str]) -> str:
 
 
 def _judges(views: Views) -> str:
-    found = views.all_between()
-    least = next((item for item in found if VERDICT not in (item.one, item.other)), None)
-    if least is None:
+    among = views.among()
+    if not among:
         return ""
+    least = among[0]
     said = (
         f"{model_name(least.one)} and {model_name(least.other)} agree least: one verdict on "
         f"{percent(least.same)} of {many(least.n, 'pair')}. Kappa is the agreement that is left when chance "
         "is taken out; judges that share their errors agree too, so people’s labels say more."
     )
-    return _rows("Judges among themselves", found) + how(said)
+    return _rows("Judges among themselves", views.all_between()) + how(said)
 
 
 def _rows(caption: str, found: Sequence[Between]) -> str:
@@ -106,18 +112,18 @@ def _rows(caption: str, found: Sequence[Between]) -> str:
 
 
 def _principles(views: Views) -> str:
-    found = views.all_between()
-    among = [item for item in found if VERDICT not in (item.one, item.other) and item.opposed is not None]
-    if not among:
+    decided = [item for item in views.among() if item.opposed is not None]
+    if not decided:
         return ""
     if len(views.names) > _MOST_IN_MATRIX:
-        return _rows("Principles among themselves", found)
-    least = max(among, key=lambda item: item.opposed or 0.0)
+        return _rows("Principles among themselves", views.all_between())
+    least = max(decided, key=lambda item: item.opposed or 0.0)
     said = "How often two principles prefer the same response, of the pairs on which both prefer one."
     if least.opposed:
         said += (
             f" “{least.one}” and “{least.other}” pull apart most: on {percent(least.opposed)} of "
-            f"{many(least.n, 'pair')}. A principle against all others needs another wording or weight."
+            f"{many(least.decided, 'such pair')}. A principle against all others needs another wording or "
+            "weight."
         )
     return _matrix(views) + how(said)
 

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.markup import many, percent, signed
-from pipelines.report.findings import VERDICT, Findings
+from pipelines.report.findings import Findings
 from pipelines.report.suspicion import KINDS
+from pipelines.report.words import failure
 
 _FAILED = 0.01
 _SAME_VERDICT = 0.7
@@ -38,17 +39,11 @@ def numbers_of(findings: Findings) -> dict[str, Any]:
     return {
         "lengths": lengths if chosen.n else None,
         "position": position if where.decided or where.lean.n else None,
-        "judges": [asdict(item) for item in findings.judges.all_between() if VERDICT not in _two(item)],
-        "principles": [
-            asdict(item) for item in findings.principles.all_between() if VERDICT not in _two(item)
-        ],
+        "judges": [asdict(item) for item in findings.judges.among()],
+        "principles": [asdict(item) for item in findings.principles.among()],
         "suspicious": dict(findings.suspicious.counts),
         "prompts_without_pair": findings.alone,
     }
-
-
-def _two(item: Any) -> tuple[str, str]:
-    return item.one, item.other
 
 
 def stands_out(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -61,7 +56,7 @@ def stands_out(manifest: Mapping[str, Any]) -> Iterator[str]:
     if failed >= max(1, _FAILED * (failed + counts["judgments"])):
         worst = max(counts["failures"], key=lambda name: counts["failures"][name])
         share = percent(failed / (failed + counts["judgments"]))
-        yield f"{share} of the calls gave no usable answer, most of them for {worst.replace('_', ' ')}."
+        yield f"{share} of the calls gave no usable answer; most often {failure(worst)}."
     yield from _position(manifest, found.get("position"))
     yield from _disagreement(found)
     yield from _length(found.get("lengths"))
@@ -91,18 +86,16 @@ def _position(manifest: Mapping[str, Any], told: Mapping[str, Any] | None) -> It
 
 
 def _disagreement(found: Mapping[str, Any]) -> Iterator[str]:
-    for item in found.get("judges", [])[:1]:
-        if item["n"] >= _ENOUGH and item["same"] < _JUDGES_AGREE:
-            yield (
-                f"{item['one']} and {item['other']} give the same verdict on only {percent(item['same'])} of "
-                "the pairs."
-            )
-    for item in found.get("principles", [])[:1]:
-        if item["n"] >= _ENOUGH and item["opposed"] is not None and item["opposed"] > _OPPOSED:
-            yield (
-                f"The principles “{item['one']}” and “{item['other']}” pull apart on "
-                f"{percent(item['opposed'])} of the pairs."
-            )
+    judges = [item for item in found.get("judges", ()) if item["n"] >= _ENOUGH]
+    least = min(judges, key=lambda item: item["same"], default=None)
+    if least and least["same"] < _JUDGES_AGREE:
+        one, other, share = least["one"], least["other"], percent(least["same"])
+        yield f"{one} and {other} give the same verdict on only {share} of the pairs."
+    principles = [item for item in found.get("principles", ()) if item["decided"] >= _ENOUGH]
+    worst = max(principles, key=lambda item: item["opposed"], default=None)
+    if worst and worst["opposed"] > _OPPOSED:
+        one, other, share = worst["one"], worst["other"], percent(worst["opposed"])
+        yield f"The principles “{one}” and “{other}” pull apart on {share} of the pairs that both decide."
 
 
 def _length(told: Mapping[str, Any] | None) -> Iterator[str]:

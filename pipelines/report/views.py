@@ -16,6 +16,8 @@ from prefgen.judgment import JudgeResult, Judgment, Provenance
 
 Pair = tuple[str, str]
 Margins = Mapping[Pair, float]
+VERDICT = "the verdict"
+"""The view of all together, which decided."""
 _K = len(VERDICTS)
 _A, _B, _TIE = range(_K)
 _ROUNDING = 1e-9
@@ -48,14 +50,15 @@ def margins_by(
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """Two views over the `n` pairs both have a verdict on. `same`: share of pairs with one verdict;
-    `opposed`: of those that both decide, with the opposite one (None: none); `kappa`: Cohen's, None where
-    undefined."""
+    """Two views over the `n` pairs both have a verdict on. `same`: share of them with one verdict, ties too;
+    `opposed`: share of the `decided` pairs, on which neither has a tie, with opposite verdicts, None where
+    there is no such pair; `kappa`: Cohen's, None where undefined."""
 
     one: str
     other: str
     n: int
     same: float
+    decided: int
     opposed: float | None
     kappa: float | None
 
@@ -93,18 +96,23 @@ class Views:
         n = int(table.sum())
         if not n:
             return None
-        same, opposed = table[_A, _A] + table[_B, _B], table[_A, _B] + table[_B, _A]
-        chance = float(kappa(table[None])[0])
+        opposed = table[_A, _B] + table[_B, _A]
+        decided = int(table[_A, _A] + table[_B, _B] + opposed)
+        told = float(kappa(table[None])[0])
         return Between(
-            *(one, other, n, float(agreement(table[None])[0])),
-            float(opposed / (same + opposed)) if same + opposed else None,
-            chance if np.isfinite(chance) else None,
+            *(one, other, n, float(agreement(table[None])[0]), decided),
+            opposed=float(opposed / decided) if decided else None,
+            kappa=told if np.isfinite(told) else None,
         )
 
     def all_between(self) -> list[Between]:
         """Of every two, those that agree least first."""
         found = (self.between(*two) for two in combinations(self.names, 2))
         return sorted((item for item in found if item), key=lambda item: (item.same, item.one, item.other))
+
+    def among(self) -> list[Between]:
+        """The same without the verdict, which every view had a part in."""
+        return [item for item in self.all_between() if VERDICT not in (item.one, item.other)]
 
 
 def _code(margin: float) -> int:

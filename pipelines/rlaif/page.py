@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.curves import Axes
-from pipelines.markup import beside, facts, figure, how, many, number, table, text
+from pipelines.markup import beside, capital, facts, figure, how, many, number, table, text
 from pipelines.page import page, section
 from pipelines.rlaif.table import labels, labels_in_words, rate
 from prefgen.run import RunDirectory
@@ -145,7 +145,7 @@ def _alarms(manifest: Mapping[str, Any]) -> str:
 
 def _sentence(words: str) -> str:
     """With a capital, a full stop and true minus signs."""
-    return re.sub(r"(?<!\w)-(?=\d)", "−", words[:1].upper() + words[1:] + ".")
+    return re.sub(r"(?<!\w)-(?=\d)", "−", capital(words) + ".")
 
 
 def _human(rounds: Sequence[Record]) -> str:

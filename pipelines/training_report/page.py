@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.markup import beside, clipped, facts, many, number, table, text
+from pipelines.markup import beside, capital, clipped, facts, how, many, number, table, text
 from pipelines.page import page, section
 from pipelines.training_report.rewards import held_out, members_of
 from pipelines.training_report.series import Plot, Point, Series, drawn
@@ -35,7 +35,6 @@ _ALARMS = {
     "refusals": "More refusals",
 }
 _SAMPLES_SHOWN = 4
-_SETTINGS = ("learning_rate", "max_length", "device", "bf16")
 
 
 def write_training_report(folder: Path) -> None:
@@ -103,7 +102,7 @@ def _alarms(report: TrainingReport) -> str:
     if not report.alarms:
         watched = report.config.get("watch_prompts")
         quiet = "No alarm was raised." if watched else "The answers were not watched (--watch-prompts 0)."
-        return f'<p class="how">{quiet}</p>'
+        return how(quiet)
     ended = ""
     if report.stopped_by_alarm is not None:
         kept = "no earlier checkpoint was left, so the last model was kept"
@@ -116,7 +115,7 @@ def _alarms(report: TrainingReport) -> str:
 def _alarm(alarm: Alarm) -> str:
     return (
         f'<article class="alarm"><h3>{text(_ALARMS[alarm.name])}, step {alarm.step:,}</h3>'
-        f"<p>{text(alarm.seen[:1].upper() + alarm.seen[1:])}.</p><p>{text(alarm.meaning)}</p>"
+        f"<p>{text(capital(alarm.seen))}.</p><p>{text(alarm.meaning)}</p>"
         f"<p><b>What to do:</b> {text(alarm.remedy)}</p></article>"
     )
 
@@ -273,17 +272,23 @@ def _rows(counts: Mapping[str, int]) -> str:
     return facts(told)
 
 
+def options_of(config: Mapping[str, object]) -> dict[str, str]:
+    """The options of a training, but for those that were left empty or are off."""
+    shown = {
+        name: value for name, value in config.items() if value is not False and value not in (None, [], "")
+    }
+    return {f"--{name.replace('_', '-')}": text(value) for name, value in shown.items()}
+
+
 def _making(report: TrainingReport) -> str:
-    chosen = {name: value for name, value in report.config.items() if value not in (None, [], False, "")}
     settings = {name.replace("_", " "): text(value) for name, value in report.settings.items()}
-    options = {f"--{name.replace('_', '-')}": text(value) for name, value in chosen.items()}
     checks = {
         "saved and loaded again, largest difference": f"{report.reload.max_difference:.2g}",
         "frozen weights": "unchanged" if report.frozen_sha256 else "none",
     }
     versions = {name: text(version) for name, version in report.versions.items()}
     return beside(
-        f"<div><h3>Options</h3>{facts(options)}</div>",
+        f"<div><h3>Options</h3>{facts(options_of(report.config))}</div>",
         f"<div><h3>What they came to</h3>{facts(settings)}<h3>Checks</h3>{facts(checks)}"
         f"<h3>Versions</h3>{facts(versions)}</div>",
     )

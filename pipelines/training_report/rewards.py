@@ -64,15 +64,19 @@ def _table(shown: list[tuple[str, Mapping[str, Any]]]) -> str:
     rows = [
         [
             name,
-            *(_short(quality[key]) for key in ("log_loss", "ece", "temperature", "length_correlation")),
+            _short(quality["log_loss"]),
+            f"{_short(quality['ece'])} ({_short(quality['ece_noise_floor'])})",
+            _short(quality["temperature"]),
+            _short(quality["length_correlation"]),
         ]
         for name, quality in shown
     ]
     head = ("", "log loss", "calibration error", "temperature", "reward and length")
     said = (
         "Log loss in nats: 0.693 is chance. Calibration error: how far the stated probability is from the "
-        "share that is right. A temperature above 1 says that the model is surer than right. The last column "
-        "is the correlation of reward and characters: near 1, longer is simply better."
+        "share that is right; in brackets, what an honest model would show on as many pairs. A temperature "
+        "above 1 says that the model is surer than right. The last column is the correlation of reward and "
+        "characters: near 1, longer is simply better."
     )
     return table("On held-out pairs", head, rows) + how(said)
 

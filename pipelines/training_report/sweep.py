@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.forest import Rate, forest
-from pipelines.markup import beside, facts, figure, how, many, number, signed, table, text
+from pipelines.markup import beside, facts, figure, give_or_take, how, many, number, signed, table, text
 from pipelines.page import page, section
 from pipelines.report.words import model_name
-from pipelines.training_report.page import write_training_report
+from pipelines.training_report.page import options_of, write_training_report
 from prefgen.files import write_whole
 
 Entry = Mapping[str, Any]
@@ -30,7 +30,7 @@ def write_sweep_page(folder: Path, result: Mapping[str, Any]) -> None:
         (
             section("What each β is worth", _worth(result)),
             section("How far each went", _table(folder, entries)),
-            section("How it was made", facts(_options(result["config"]))),
+            section("How it was made", facts(options_of(result["config"]))),
         ),
         "The best β is the one people prefer, not the one with the largest margin.",
     )
@@ -76,7 +76,7 @@ def _table(folder: Path, entries: list[Entry]) -> str:
                 signed(entry["margin"], 3),
                 signed(entry["margin_nats"]),
                 f"{100 * entry['accuracy']:.0f}%",
-                number(entry["kl"], 2) + ("" if error is None else f"\u00a0±\u00a0{number(error, 2)}"),
+                give_or_take(number(entry["kl"], 2), error, 2),
             ]
         )
     head = ("", "loss", "margin", "in nats", "ranked right", "KL, nats an answer")
@@ -85,8 +85,3 @@ def _table(folder: Path, entries: list[Entry]) -> str:
         "can be compared. KL (± one standard error) is how far the answers went from the start."
     )
     return table("On held-out pairs and prompts", head, rows) + how(said)
-
-
-def _options(config: Mapping[str, Any]) -> dict[str, str]:
-    given = {name: value for name, value in config.items() if value not in (None, [], False, "")}
-    return {f"--{name.replace('_', '-')}": text(value) for name, value in given.items()}

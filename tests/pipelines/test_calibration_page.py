@@ -219,11 +219,11 @@ def test_what_may_be_chance_is_none(quiet: Found, case: str) -> None:
 def test_the_alternative_annotator_test_in_words() -> None:
     test = {"advantages": {"x": 0.1, "y": 0.0, "z": -0.3}, "winning_rate": 2 / 3, "epsilon": 0.1}
     people = {"alternative_annotator": test | {"passed": True, "average_advantage": 0.875}}
-    assert "Passed: the judge may stand in for 2 of 3 annotators" in alternative({"annotators": people}, 3)
-    none = {"annotators": {"alternative_annotator": None}}
-    assert "the labels name 2" in alternative(none, 2)
-    assert "the labels name none" in alternative(none, 0)
-    assert "at least 30 pairs" in alternative(none, 3)
+    assert "Passed: the judge may stand in for 2 of 3 annotators" in alternative(people)
+    none = {"alternative_annotator": None, "n": 3}
+    assert "the labels name 2" in alternative(none | {"n_named": 2})
+    assert "the labels name none" in alternative(none | {"n_named": 0})
+    assert "at least 30 pairs" in alternative(none)
 
 
 def test_honesty_is_held_against_the_noise_floor() -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -267,9 +264,6 @@ def test_hostile_answers_are_inert(prefgen: Runner, monkeypatch: pytest.MonkeyPa
     assert "hello" in ran.out
 
 
-def test_nothing_is_shown_in_a_pipe_but_the_result(tmp_path: Path) -> None:
-    command = ["prefgen", "doctor", "scripted/writer", "--quiet", "--json"]
-    code = "import sys; from pipelines.cli import main; sys.argv = sys.argv[1:]; main()"
-    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert json.loads(done.stdout)["ok"] is True
+def test_nothing_is_shown_in_a_pipe_but_the_result(prefgen: Runner) -> None:
+    ran = prefgen("doctor", "scripted/writer", "--quiet", "--json")
+    assert (ran.err, ran.result["ok"]) == ("", True)

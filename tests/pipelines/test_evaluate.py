@@ -383,8 +383,8 @@ def test_its_page_is_written_with_it_and_again(
         "it is not sure which of the two is better",
         "each prompt won or lost 56.2% (",
         "at equal length",
-        "Clearest for the model the model is better with a probability of",
-        "Hardest to tell apart the model is better with a probability of 50%",
+        "Clearest for the model the judge prefers the model with a probability of",
+        "Hardest to tell apart the judge prefers the model with a probability of 50%",
     ):
         assert words in page.words
     told = next(value for name, value in page.attributes if name == "aria-label")

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reporting import a_loops_manifest, jury, publish
+from reporting import a_loops_manifest, a_training_report, jury, publish
 
 from pipelines.rlaif import page as loop_page
 from pipelines.training_report.page import training_page
 from prefgen.run import RunDirectory
-from trainers.report import ReloadCheck, TrainingReport
 
 CSS = (importlib.resources.files("pipelines") / "templates" / "report.css").read_text(encoding="utf-8")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -106,12 +105,8 @@ def a_run(folder: Path) -> Path:
 
 
 def a_training(folder: Path) -> Path:
-    report = TrainingReport(
-        stage="dpo", config={"model": "m" * 90, "data": "d", "out": str(folder)}, inputs={}, settings={},
-        counts={"train_used": 4}, warnings=["w" * 200], steps=3, stopped_early=False, first_loss=None,
-        first_eval=None, last_eval=None, frozen_sha256=None,
-        reload=ReloadCheck(rows=0, max_difference=0.0), seconds=1.0, versions={},
-    )  # fmt: skip
+    config = {"model": "m" * 90, "data": "d", "out": str(folder)}
+    report = a_training_report(stage="dpo", config=config, counts={"train_used": 4}, warnings=["w" * 200])
     lines = [
         {"split": split, "step": step, "loss": 1.0 / (step + 1), "rewards/margins": -1e6 * step}
         for split in ("train", "eval")

@@ -74,7 +74,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
         "constitution helpful-honest-harmless constitution, hash c0ffee",
         "cost Writer of responses – – – $0.00 Judge – – – $0.00 all 0 0 0 unknown",
         "writing and judging 5.0 min",
-        "What stands out 12.5% of the calls gave no usable answer, most of them for parse failure.",
+        "What stands out 12.5% of the calls gave no usable answer; most often judging: the reply could not",
         "--policy test/x, test/y",
     ],
 )

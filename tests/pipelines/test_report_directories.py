@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from looping import install, write_config
 from page import HOSTILE, Page
-from reporting import a_loops_manifest
+from reporting import a_loops_manifest, a_training_report
 from running import FAKES, Runner, some_prompts, write_prompts
 
 from pipelines.rlaif import page as loop_page
@@ -17,9 +17,6 @@ from pipelines.training_report.page import write_training_report
 from pipelines.training_report.sweep import write_sweep_page
 from prefgen.files import write_json
 from prefgen.run import RunDirectory
-from trainers.report import ReloadCheck, TrainingReport
-
-CI = [40.0, 60.0]
 
 
 def rate(value: float) -> dict[str, Any]:
@@ -38,15 +35,11 @@ def judged(win_rate: float, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def a_training(folder: Path, **more: Any) -> Path:
+def a_training(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    report = TrainingReport(
-        stage="reward", config={"model": "m", "data": "d", "out": str(folder)}, inputs={}, settings={},
-        counts={"train_used": 4}, warnings=[], steps=3, stopped_early=False, first_loss=None, first_eval=None,
-        last_eval=None, frozen_sha256=None, reload=ReloadCheck(rows=0, max_difference=0.0), seconds=1.0,
-        versions={},
-    )  # fmt: skip
-    write_json(folder / "training.json", report.model_dump(mode="json") | more)
+    config = {"model": "m", "data": "d", "out": str(folder)}
+    report = a_training_report(stage="reward", config=config, counts={"train_used": 4})
+    write_json(folder / "training.json", report.model_dump(mode="json"))
     return folder
 
 
@@ -103,6 +96,14 @@ def test_an_evaluation_has_every_rate_with_its_interval(tmp_path: Path, prefgen:
         assert words in page.words
 
 
+def test_an_interval_that_the_test_does_not_bear_out_is_not_believed(tmp_path: Path, prefgen: Runner) -> None:
+    """Of two prompts the bootstrap leaves 50% out, and chance alone does that half of the time."""
+    write_json(tmp_path / "evaluation.json", judged(85.0, significance={"p_value": 0.5}))
+    told = prefgen("report", tmp_path)
+    assert "p = 0.5: how often chance alone would make as large a difference" in told.out
+    assert "not sure which of the two is better" in page_of(tmp_path / "report.html").words
+
+
 def test_a_round_of_a_loop_and_the_loop(
     tmp_path: Path, prefgen: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +129,7 @@ def test_an_alarm_of_a_loop_is_read_first(tmp_path: Path) -> None:
 def quality(accuracy: float) -> dict[str, Any]:
     return {
         "n": 30, "accuracy": {"value": accuracy, "ci": [accuracy - 0.1, accuracy + 0.1]}, "log_loss": 0.5,
-        "ece": 0.04, "temperature": 1.5, "length_correlation": None,
+        "ece": 0.04, "ece_noise_floor": 0.05, "temperature": 1.5, "length_correlation": None,
     }  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def test_an_ensemble_shows_its_members_and_writes_their_pages(tmp_path: Path, pr
     links = [value for name, value in page.attributes if name == "href"]
     assert links == [f"member-{number}/report.html" for number in (1, 2, 10)]
     assert all((folder / link).is_file() for link in links)
-    assert "all, their mean 0.50 0.04 1.50 –" in page.words
+    assert "all, their mean 0.50 0.04 (0.05) 1.50 –" in page.words
 
 
 def test_one_reward_model_shows_what_it_is_worth(tmp_path: Path, prefgen: Runner) -> None:
@@ -231,6 +232,10 @@ def test_a_calibration_and_an_audit_are_written_again(tmp_path: Path, prefgen: R
     told, out = labels(tmp_path / "l.jsonl"), tmp_path / "c"
     assert prefgen("calibrate", told, "--judge", "scripted/hasty", "--out", out).code == 0
     assert "not where they were" not in assert_again(prefgen, out).words
+    rows = [json.loads(line) for line in told.read_text().splitlines()]
+    both = write_prompts(tmp_path / "both.jsonl", (row | {"verdict": "a"} for row in rows))
+    assert prefgen("calibrate", both, "--verdicts", both, "--out", tmp_path / "one").code == 0
+    assert "not where they were" not in assert_again(prefgen, tmp_path / "one").words
     out = out.rename(tmp_path / "moved")
     assert prefgen("report", out).code == 0
     assert "not where they were" not in page_of(out / "report.html").words

@@ -32,7 +32,8 @@ def test_two_views_are_counted_as_kappa_has_it() -> None:
         views.add({"x": {PAIR: one}, "y": {PAIR: other}})
     found = views.between("x", "y")
     assert found is not None
-    assert (found.n, found.same, found.opposed) == (10, 0.7, pytest.approx(2 / 9))
+    assert (found.n, found.same) == (10, 0.7)
+    assert (found.decided, found.opposed) == (9, pytest.approx(2 / 9))
     assert found.kappa == pytest.approx((0.7 - (0.5 * 0.5 + 0.4 * 0.5)) / (1 - (0.5 * 0.5 + 0.4 * 0.5)))
 
 
@@ -58,7 +59,7 @@ def test_judges_and_principles_are_held_against_each_other(tmp_path: Path) -> No
     assert (
         "Principles among themselves, % of pairs 1 2 3 1 the verdict – 100 50 2 kind 100 – 50" in page.words
     )
-    assert "“kind” and “true” pull apart most: on 50% of 2 pairs" in page.words
+    assert "“kind” and “true” pull apart most: on 50% of 2 such pairs" in page.words
     assert "A principle clearly prefers the rejected response" in page.words
     assert "The principle “true” is for the rejected one, by log-odds of +3.00." in page.words
     # The same pair is not shown twice, for the judge too.

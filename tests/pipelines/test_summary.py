@@ -48,7 +48,7 @@ def test_every_line_of_it(tmp_path: Path) -> None:
         run_summary(Path("runs/first"), manifest)
         == """\
 5 prompts → 9 candidates → 7 judgments → 2 pairs, 4 KTO rows
-look at    12.5% of the calls gave no usable answer, most of them for parse failure.
+look at    12.5% of the calls gave no usable answer; most often judging: the reply could not be read.
            No label of a person stands behind the confidence: label some pairs, then prefgen calibrate.
 kept       2 of 4 pairs looked at (50%), with confidence ≥ 0.75
 dropped    1 of the prompts had fewer than two responses, 1 without a usable judgment, 1 below the confidence
@@ -56,7 +56,7 @@ dropped    1 of the prompts had fewer than two responses, 1 without a usable jud
 lengths    chosen 25 characters, rejected 20; chosen is the longer one in 50%; Cohen’s d +0.45
 position   71.4% of the verdicts for the response shown first; same verdict in both orders 66.7%; lean +0.60
            log-odds, averaged out
-failed     1 the reply could not be read
+failed     1 judging: the reply could not be read
 calls      11 paid, 2 from the ledger; 4,000 tokens read (25% from a prompt cache), 80 written
 cost       $12.50; writer of responses $2.50; judge $10.00; $6.25 a kept pair
 time       5.0 min writing and judging
@@ -69,7 +69,7 @@ def test_it_stays_under_thirty_lines(tmp_path: Path) -> None:
     """With everything there is to say, in long words."""
     manifest = manifest_of(tmp_path / "run", versus("p1", (3.0, 1.0)))
     name = "openai/a-model-with-a-long-name-" + "x" * 60
-    view = {"n": 100, "same": 0.4, "opposed": 0.6, "kappa": 0.1}
+    view = {"n": 100, "same": 0.4, "decided": 90, "opposed": 0.6, "kappa": 0.1}
     kinds = ("orders", "principles", "judges", "refusal", "repeated", "length", "audit")
     manifest["found"] |= {
         "judges": [view | {"one": name, "other": f"{name}-{n}"} for n in range(4)],
@@ -89,9 +89,7 @@ def test_it_stays_under_thirty_lines(tmp_path: Path) -> None:
     assert told[-1].startswith(("written", " "))
     assert max(map(len, told)) <= 110
     assert any("more things, in report.html" in line for line in told)
-    assert (
-        "principles two principles prefer the same response in 40% (kind, true) to 90% of the pairs" in told
-    )
+    assert "principles two principles give the same verdict on 40% (kind, true) to 90% of the pairs" in told
 
 
 def test_of_an_old_run_less_is_known(tmp_path: Path) -> None:
