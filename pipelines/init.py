@@ -27,6 +27,8 @@ def init(directory: Path, *, overwrite: bool = False) -> dict[str, Any]:
     """Writes the files and returns what `--json` prints. Raises UsageError where it would write over one."""
     if directory.is_file():
         raise RunDirectoryError(f"{directory} is a file; DIR names a directory")
+    if (directory / POLICY).is_symlink():
+        raise RunDirectoryError(f"{directory / POLICY} is a link to another folder; move it away")
     names = [*FILES, *SAMPLES, POLICY]
     used = [name for name in names if (directory / name).exists()]
     if used and not overwrite:
@@ -48,7 +50,15 @@ def _write(directory: Path) -> None:
     for name, rows in SAMPLES.items():
         with asset(f"quickstart/{name}").open(encoding="utf-8") as file:
             write_whole(directory / name, "".join(islice(file, rows)))
-    shutil.copytree(asset("quickstart/models/policy"), directory / POLICY, dirs_exist_ok=True)
+    shutil.copytree(
+        asset("quickstart/models/policy"), directory / POLICY, copy_function=_copy, dirs_exist_ok=True
+    )
+
+
+def _copy(source: str, target: str) -> None:
+    """In the place of a link, not into the file that it leads to."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target)
 
 
 def init_summary(written: dict[str, Any]) -> str:

@@ -70,6 +70,18 @@ def _is_run(path: Path) -> bool:
     return config.is_file() and config.read_bytes().startswith(_SIGNATURE.encode())
 
 
+def strangers(export: Path) -> list[str] | None:
+    """What else is in the directory of an export: a model that was trained in it, say. None: it is none."""
+    try:
+        made = json.loads((export / "export.json").read_text(encoding="utf-8"))
+        ours = {"export.json", *made["files"]} if "trainer" in made else set()
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    if not ours:
+        return None
+    return sorted(path.name for path in export.iterdir() if path.name not in ours or path.is_dir())
+
+
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """The values of nested blocks under dotted names; `inputs`, whose names are paths, stays whole."""
     found: dict[str, Any] = {}
@@ -201,7 +213,14 @@ class RunDirectory:
             )
 
     def clear(self) -> None:
-        """Removes what a run writes and nothing else."""
+        """Removes what a run writes and nothing else. Raises RunDirectoryError, with nothing removed, where
+        something stands among its exports: trainers write their models there."""
+        for export in (self.path / "exports").rglob("export.json"):
+            if others := strangers(export.parent):
+                raise RunDirectoryError(
+                    f"{export.parent} holds more than an export ({', '.join(others[:5])}), which --overwrite "
+                    "would delete; move it away, or choose another --out"
+                )
         for name in OWNED:
             target = self.path / name
             if target.is_dir() and not target.is_symlink():

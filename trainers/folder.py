@@ -136,7 +136,7 @@ def begin(config: StageConfig, beginning: Beginning) -> Path | None:
     out = config.out
     out.mkdir(parents=True, exist_ok=True)
     for earlier in out.iterdir() if config.overwrite else ():
-        shutil.rmtree(earlier) if earlier.is_dir() else earlier.unlink()
+        shutil.rmtree(earlier) if earlier.is_dir() and not earlier.is_symlink() else earlier.unlink()
     checkpoint = last_checkpoint(out / "checkpoints", beginning.processes) if config.resume else None
     write_json(out / "stage.json", beginning)
     return checkpoint

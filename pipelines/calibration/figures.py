@@ -71,7 +71,7 @@ def _maps(told: Found) -> str:
     used = told["map"]["kind"]
     rows = [
         [
-            f"{kind}{', used' if kind == used else ''}",
+            text(f"{kind}{', used' if kind == used else ''}"),
             number(trial["log_loss"], 3),
             percent(trial["accuracy"]),
             "–"

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.card import data_config
+from pipelines.card import code, data_config, inert
 from pipelines.markup import plain
 
 
@@ -46,7 +46,7 @@ Rows for `{made["dataset"]}`, checked against {made["read_from"].partition(":")[
 {counts["prompts"]} prompts, {counts["candidates"]} candidate responses by {_names(config.get("policy"))},
 {counts["judgments"]} judgments by {_names(judges)} under the
 constitution {_name(config.get("constitution"))}; {counts["pairs"]} pairs with a confidence of at least
-{config.get("min_confidence")}. `export.json` has the hash of the run's manifest.
+{inert(str(config.get("min_confidence")))}. `export.json` has the hash of the run's manifest.
 
 ## Limits
 
@@ -68,4 +68,4 @@ def _name(spec: Any) -> str:
     provider, _, rest = plain(str(spec)).partition("@")[0].partition("/")
     local = rest.startswith(("/", ".", "~")) or Path(provider).suffix or not provider
     name = Path(rest or provider).name if local else "/".join(filter(None, (provider, rest)))
-    return f"`{name.replace('`', '')}`"
+    return code(name)

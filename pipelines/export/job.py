@@ -25,7 +25,7 @@ from prefgen import __version__
 from prefgen.errors import GateError, InputError, RunDirectoryError, UsageError
 from prefgen.files import write_json, write_whole
 from prefgen.pairing import kto_weights
-from prefgen.run import RunDirectory
+from prefgen.run import RunDirectory, strangers
 
 TRAINERS: Mapping[TrainerName, Mapping[Dataset, Target]] = {
     "trl": trl.TARGETS,
@@ -47,6 +47,8 @@ def export(config: ExportConfig, console: Console, *, overwrite: bool = False) -
     dataset, target = target_of(config)
     source = RunDirectory.open(config.run)
     out = config.out or config.run / "exports" / config.trainer / dataset
+    if out.name in ("", ".."):  # A directory without a name has no place beside it.
+        out = out.resolve()
     reference = _reference(config, dataset, source)
     rows = RunRows(source, dataset, as_text=target.takes_text, reference=reference)
     if rows.standard and not target.takes_text:
@@ -204,14 +206,15 @@ def _tell(
 
 @contextmanager
 def _new_directory(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A directory that gets its name when all in it is whole; nothing of it is left behind otherwise."""
-    if out.exists() and not (out / "export.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise RunDirectoryError(f"{out} holds something that is no export of prefgen; choose another --out")
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise RunDirectoryError(
-            f"{out} holds an export; add --overwrite to replace it, or choose another --out"
-        )
-    part = out.with_name(f"{out.name}.part")
+    """A directory that gets its name when all in it is whole; nothing of it is left behind otherwise. What
+    is replaced or left over from a kill is removed only where nothing but an export is in it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        _check_ours(out)
+        if not overwrite:
+            raise RunDirectoryError(
+                f"{out} holds an export; add --overwrite to replace it, or choose another --out"
+            )
+    part = out.with_name(f".{out.name}.prefgen-part")
     try:
         if part.exists():
             shutil.rmtree(part)
@@ -224,6 +227,18 @@ def _new_directory(out: Path, overwrite: bool) -> Iterator[Path]:
         raise RunDirectoryError(f"{out}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_ours(out: Path) -> None:
+    """Raises RunDirectoryError where something else than an export is in a directory."""
+    others = strangers(out)
+    if others is None:
+        raise RunDirectoryError(f"{out} holds something that is no export of prefgen; choose another --out")
+    if others:
+        raise RunDirectoryError(
+            f"{out} holds more than an export ({', '.join(others[:5])}), which --overwrite would delete; "
+            "move it away, or choose another --out"
+        )
 
 
 def export_summary(made: Mapping[str, Any]) -> str:

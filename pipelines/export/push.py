@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+_KEY = re.compile(
+    r"\b(?:AKIA[0-9A-Z]{16}|gh[opsu]_\w{36}|github_pat_\w{22}|glpat-[\w-]{20}|xox[abprs]-[\w-]{10}|AIza[\w-]{35})"
+    r"|-----BEGIN (?:[A-Z]{1,12} ){0,2}PRIVATE KEY-----",
+    re.ASCII,
+)
+"""Keys of other services than ours, in texts that people pasted."""
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}\.[A-Za-z]{2,24}")
 
 
@@ -108,14 +114,14 @@ def push(config: ExportConfig, folder: Path, console: Console, api: HfApi | None
 
 def look(folder: Path) -> Found:
     """The files and what is in them that should not be made known."""
-    files = tuple(sorted(path for path in folder.iterdir() if path.is_file()))
+    files = tuple(sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink()))
     secret: list[str] = []
     personal = 0
     for path in files:
         for line, text in _texts(path):
-            if hide(text) != text:
+            if hide(text) != text or _KEY.search(text):
                 secret.append(f"{path.name}:{line}")
-            personal += bool(_EMAIL.search(text))
+            personal += "@" in text and bool(_EMAIL.search(text))
     return Found(files, tuple(secret), personal)
 
 
@@ -198,7 +204,7 @@ def _hub(name: str) -> Iterator[None]:
     except PrefgenError:
         raise
     except Exception as error:  # Which library its client raises from changes with its version.
-        what = f"{type(error).__name__}: {error}"
+        what = hide(f"{type(error).__name__}: {error}")
         raise UsageError(
             f"--push: the hub cannot be reached ({what}); the export stays where it is"
         ) from error

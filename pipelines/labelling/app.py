@@ -39,7 +39,7 @@ class Desk:
     store: Store
     config: LabelConfig
     constitution: Constitution | None
-    seed: int
+    sides: str
     changed: asyncio.Event
 
     @property
@@ -74,7 +74,7 @@ class Desk:
         item = self.store.next(who)
         if item is None:
             return RedirectResponse(f"done?annotator={quote(who, safe='')}", 303)
-        swap = swapped(self.seed, who, item.id)
+        swap = swapped(self.sides, who, item.id)
         said = self.store.of(item.id) if self.config.adjudicate else []
         return HTMLResponse(
             item_page(
@@ -86,7 +86,7 @@ class Desk:
                 before=self.store.before(who, item.id),
                 said=request.query_params.get("said", ""),
                 constitution=self.constitution,
-                dispute=dispute(item, said, self.seed, swap) if said else "",
+                dispute=dispute(item, said, self.sides, swap) if said else "",
             )
         )
 
@@ -95,7 +95,7 @@ class Desk:
         choice, item = form.get("choice", ""), form.get("item", "")
         if choice not in get_args(Answer) or self.store.item(item) is None:
             raise HTTPException(400, "That is no answer to a pair of this page.")
-        label = other_side(cast(Answer, choice), swapped(self.seed, who, item))
+        label = other_side(cast(Answer, choice), swapped(self.sides, who, item))
         kept = self.store.answer(who, item, label, form.get("reason", "").strip()[:_LONGEST_REASON])
         return self._on(who, "" if kept else "twice")
 
@@ -152,7 +152,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 def make_app(store: Store, config: LabelConfig, constitution: Constitution | None, token: str) -> Starlette:
     """The app behind its guard. Beside the pages it keeps the labels file up to date."""
-    desk = Desk(store, config, constitution, store.meta("seed"), asyncio.Event())
+    desk = Desk(store, config, constitution, store.sides(), asyncio.Event())
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
@@ -203,6 +203,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _not_kept(request: Request, error: Exception) -> Response:
+    if request.method != "POST":
+        return PlainTextResponse(
+            f"The page cannot be made ({error}). What was kept before is kept. Free disk space and reload.",
+            503,
+        )
     return PlainTextResponse(
         f"The answer could not be kept ({error}). Free disk space, go back and send it again.", 503
     )

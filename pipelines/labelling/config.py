@@ -49,7 +49,7 @@ class LabelConfig(BaseModel):
     port: int = Field(default=8765, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     seed: int = 0
-    """Seed of the sample, the order and the sides."""
+    """Seed of the sample and the order; the sides are a secret of the file .sqlite."""
 
     @field_validator("annotators")
     @classmethod

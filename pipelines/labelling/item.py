@@ -43,9 +43,10 @@ class Item:
         return self.confidence
 
 
-def swapped(seed: int, annotator: str, item: str) -> bool:
-    """Whether response b is shown to this annotator as A. The same each time they look."""
-    return int(content_hash([seed, "side", annotator, item]), 16) % 2 == 1
+def swapped(sides: str, annotator: str, item: str) -> bool:
+    """Whether response b is shown to this annotator as A. The same each time they look. `sides`: of the
+    store."""
+    return int(content_hash([sides, "side", annotator, item]), 16) % 2 == 1
 
 
 def other_side(answer: Answer, swap: bool) -> Answer:

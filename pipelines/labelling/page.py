@@ -143,14 +143,14 @@ def _fields(item: Item, who: str, last: int | None, reason: str) -> str:
 </div>"""
 
 
-def dispute(item: Item, given: Sequence[Given], seed: int, swap: bool) -> str:
+def dispute(item: Item, given: Sequence[Given], sides: str, swap: bool) -> str:
     """What the annotators said, without their names, in terms of the sides that the adjudicator sees."""
     words = {"a": "A is better", "b": "B is better", "tie": "tie"}
     lines = []
     for told in given:
         said = words[other_side(told.answer, swap)]
         reason = f": <q>{text(told.reason)}</q>" if told.reason else ""
-        turned = swapped(seed, told.annotator, item.id) != swap and bool(told.reason)
+        turned = swapped(sides, told.annotator, item.id) != swap and bool(told.reason)
         note = " <small>(A and B were the other way round for this person)</small>" if turned else ""
         lines.append(f"<li>{said}{reason}{note}</li>")
     return f'<section><h2>What the annotators said</h2><ul class="votes">{"".join(lines)}</ul></section>'

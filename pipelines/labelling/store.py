@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 import sqlite3
 import time
 from collections import Counter
@@ -39,6 +40,9 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE UNIQUE INDEX IF NOT EXISTS once ON answers (item, annotator) WHERE undone = 0;
 CREATE TABLE IF NOT EXISTS hands (annotator TEXT PRIMARY KEY, item TEXT NOT NULL, at REAL NOT NULL);
 """
+_TABLES = {"meta", "items", "answers", "hands"}
+_APPLICATION, _VERSION = 0x70666C62, 1
+"""By which a file says that it is a store ("pflb"), and of which make."""
 _OPEN = """
 SELECT id, votes FROM (
     SELECT id, (SELECT count(*) FROM answers WHERE item = id AND undone = 0 AND answer != 'skip'
@@ -94,6 +98,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
             self._db.row_factory = sqlite3.Row
+            self._claim()
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
@@ -102,28 +107,57 @@ class Store:
                 f"{path}: cannot be used as the store of answers ({error}); name another --out"
             ) from error
 
+    def _claim(self) -> None:
+        """Raises sqlite3.Error, with nothing changed, for a database of another program or later version."""
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        names = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = {name for (name,) in names if not name.startswith("sqlite_")}
+        if application != _APPLICATION and tables not in (set(), _TABLES):
+            raise sqlite3.DatabaseError("it is a database of another program")
+        if version > _VERSION:
+            raise sqlite3.DatabaseError("a later version of prefgen wrote it, which has to read it too")
+        if application != _APPLICATION:
+            self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
     def close(self) -> None:
         self._db.close()
 
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raises RunDirectoryError in the place of what SQLite says."""
         self.close()
+        if isinstance(error, sqlite3.Error):
+            raise RunDirectoryError(
+                f"{self._path}: the store of answers failed ({error}); free disk space if it is full, else "
+                "restore it from a copy, or name another --out"
+            ) from error
 
     @contextmanager
     def _write(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # A full disk may have ended it already.
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def meta(self, name: str) -> Any:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else json.loads(row["value"])
+
+    def sides(self) -> str:
+        """By what it is drawn which response is shown on which side (`swapped`): a secret of the store, since
+        the seed and a pair's id would tell whoever knows this program which one the judge preferred."""
+        with self._write():
+            drawn = json.dumps(secrets.token_hex(16))
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('sides', ?)", (drawn,))
+        return str(self.meta("sides"))
 
     def add(
         self,

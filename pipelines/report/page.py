@@ -49,7 +49,7 @@ def _lead(look: Look) -> str:
     written = ", ".join(map(model_name, config["policy"]))
     how_judged = "scored by the reward model" if config["reward_model"] else f"judged {config['judging']} by"
     return (
-        f"Responses written by {text(written)}, {how_judged} {text(judge)}. A pair says which "
+        f"Responses written by {text(written)}, {text(how_judged)} {text(judge)}. A pair says which "
         f"of two responses to one prompt is better. It is kept with {text(rule_in_words(look.manifest))}."
     )
 

@@ -98,7 +98,7 @@ def _plot(title: str, level: str, views: Sequence[Sequence[Record]], start: Sequ
 def _table(rounds: Sequence[Record], best: int, run: RunDirectory) -> str:
     rows = [
         [
-            f'<a href="{text(item["run"])}/report.html">round {item["round"]}</a>'
+            f'<a href="{text(item["run"])}/report.html">round {text(item["round"])}</a>'
             + (" <small>best</small>" if item["round"] == best else ""),
             number(item["counts"]["pairs"]),
             labels(item),
@@ -125,9 +125,9 @@ def _unbroken(words: str) -> str:
 
 def _training_report(run: RunDirectory, item: Record) -> str:
     """A link to the stage's own report where it wrote one."""
-    told = f"{item['training']['steps']} steps"
+    told = text(f"{item['training']['steps']} steps")
     report = f"rounds/{item['round']}/model/report.html"
-    return f'<a href="{report}">{told}</a>' if (run.path / report).exists() else told
+    return f'<a href="{text(report)}">{told}</a>' if (run.path / report).exists() else told
 
 
 def _alarms(manifest: Mapping[str, Any]) -> str:
@@ -136,7 +136,7 @@ def _alarms(manifest: Mapping[str, Any]) -> str:
         return "<p>None was raised.</p>"
     end = "The loop stopped itself." if manifest["stopped"] else "The loop went on, as it was told to."
     items = "".join(
-        f"<li><strong>Round {alarm['round']}.</strong> {text(_sentence(alarm['text']))} "
+        f"<li><strong>Round {text(alarm['round'])}.</strong> {text(_sentence(alarm['text']))} "
         f"<em>{text(_sentence(alarm['remedy']))}</em></li>"
         for alarm in found
     )
@@ -152,7 +152,7 @@ def _human(rounds: Sequence[Record]) -> str:
     checked = [item for item in rounds if item["human_check"] is not None]
     rows = [
         [
-            f"round {item['round']}",
+            text(f"round {item['round']}"),
             number(told["n"]),
             "–" if told["agreement"] is None else f"{told['agreement']:.0%}",
             "–" if told["ci"] is None else f"{told['ci'][0]:.0%} to {told['ci'][1]:.0%}",

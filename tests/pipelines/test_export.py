@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import yaml
 from exporting import TALK, Made, lines, plain, write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from pydantic import ValidationError
-from running import FAKES, Runner, files, rows, write_prompts
+from running import FAKES, Runner, files, rows, some_prompts, write_prompts
 
+from pipelines.export.card import card
 from pipelines.export.job import TRAINERS
 from pipelines.export.target import Dataset, Row, Target
 from pipelines.uses import uses
@@ -274,7 +277,7 @@ def test_a_row_that_would_be_read_as_something_else_is_refused(
     assert "raise --max-rejected" in refused.err
     out = folder / "exports" / trainer / dataset
     assert not out.exists()
-    assert not out.with_name(f"{dataset}.part").exists()
+    assert not list(out.parent.glob(".*"))
     done = run(*arguments, "--max-rejected", 0.9)
     assert done.code == 0, done.err
     left = lines(Path(done.result["rejected_file"]))
@@ -307,7 +310,7 @@ def test_a_row_that_is_none_is_told_with_its_line(run: Runner, tmp_path: Path) -
     cut = run("export", folder, "--for", "nemo-rl")
     assert cut.code == 2
     assert f"{path}: not a table of a run" in cut.err
-    assert not list((folder / "exports").glob("*/*.part"))
+    assert not list((folder / "exports").glob("*/.*"))
 
 
 def test_nothing_is_published_that_does_not_come_back(
@@ -484,3 +487,72 @@ def test_a_config_file_says_for_whom(run: Runner, tmp_path: Path) -> None:
     done = run("export", folder, "--config", tmp_path / "e.yaml", "--json")
     assert done.code == 0, done.err
     assert (done.result["trainer"], list(done.result["splits"])) == ("nemo-rl", ["train"])
+
+
+def test_names_in_the_card_cannot_break_out_of_it() -> None:
+    name = "openai/x\n\n# Owned\n<script>alert(1)</script> `b`"
+    counts = {"prompts": 1, "candidates": 2, "judgments": 3, "pairs": 1}
+    config = {"policy": [name], "judge": [name], "constitution": name, "min_confidence": name}
+    made = {"dataset": "dpo", "trainer": "trl", "read_from": "x: y", "splits": {}, "start": []}
+    told = card(Path(), {}, made, {"config": config, "counts": counts})
+    assert "\n# Owned" not in told
+    assert "<script>" not in MarkdownIt("commonmark", {"html": True}).render(told.split("---\n", 2)[2])
+
+
+def test_a_model_trained_among_a_runs_exports_survives_the_run_begun_anew(
+    run: Runner, tmp_path: Path
+) -> None:
+    folder, prompts = tmp_path / "run", some_prompts(tmp_path / "p.jsonl", 8)
+    made = ("generate", prompts, *FAKES, "--out", folder, "--n", 2, "--min-confidence", 0.6, "--quiet")
+    assert run(*made).code == 0
+    done = run("export", folder, "--for", "axolotl", "--dataset", "dpo", "--json")
+    assert done.code == 0, done.err
+    weights = Path(done.result["out"]) / "models" / "axolotl" / "weights"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("hours of work")
+    before = files(folder)
+    refused = run(*made, "--overwrite")
+    assert refused.code == 2
+    assert "holds more than an export (models)" in refused.err
+    assert files(folder) == before
+    shutil.rmtree(weights.parents[1])
+    assert run(*made, "--overwrite").code == 0
+    assert not (folder / "exports").exists()
+
+
+def test_what_is_no_export_is_never_deleted(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "run", [plain(1)])
+    out = tmp_path / "out"
+    arguments = ("export", folder, "--for", "trl", "--overwrite", "--out")
+    # A folder whose name a part of an export might have.
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "mine").write_text("mine")
+    assert run(*arguments, out).code == 0
+    assert (tmp_path / "out.part" / "mine").exists()
+    assert run(*arguments, out).code == 0
+    # Somebody trained in it.
+    (out / "models").mkdir()
+    (out / "models" / "weights").write_text("hours of work")
+    refused = run(*arguments, out)
+    assert refused.code == 2
+    assert "holds more than an export (models)" in refused.err
+    assert (out / "models" / "weights").exists()
+    # A file of that name is not enough, and a run is none.
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "export.json").write_text('{"files": null}')
+    monkeypatch.chdir(home)
+    for place in (home, folder / "dpo", Path(), Path("..")):
+        refused = run(*arguments, place)
+        assert refused.code == 2
+        assert "no export of prefgen" in refused.err
+    (home / "export.json").unlink()
+    assert run(*arguments, Path()).code == 0
+    # What a link leads to stays.
+    (out / "models" / "weights").unlink()
+    (out / "models").rmdir()
+    (tmp_path / "link").symlink_to(out)
+    assert run(*arguments, tmp_path / "link").code == 2
+    assert (out / "export.json").exists()

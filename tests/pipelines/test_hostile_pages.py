@@ -126,8 +126,25 @@ def test_every_text_of_an_audit_page_is_escaped(tmp_path: Path) -> None:
 
 
 def test_every_text_of_a_loops_page_is_escaped(tmp_path: Path) -> None:
-    loop_page.write_page(RunDirectory(tmp_path), a_loops_manifest(HOSTILE))
+    manifest = a_loops_manifest(HOSTILE)
+    for item in manifest["rounds"]:
+        item["round"] = item["training"]["steps"] = HOSTILE
+        for alarm in item["alarms"]:
+            alarm["round"] = HOSTILE
+    loop_page.write_page(RunDirectory(tmp_path), manifest)
     assert_inert((tmp_path / "report.html").read_text())
+
+
+def test_a_run_that_somebody_else_changed_is_shown_as_inertly(tmp_path: Path, prefgen: Runner) -> None:
+    """What prefgen writes from a list of its own may be anything in a directory that was sent."""
+    out = tmp_path / "run"
+    made = ("generate", some_prompts(tmp_path / "p.jsonl"), *FAKES, "--min-confidence", 0.5, "--out", out)
+    assert prefgen(*made).code == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["config"]["judging"] = HOSTILE
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert prefgen("report", out).code == 0
+    assert_inert((out / "report.html").read_text())
 
 
 class Card:

@@ -47,6 +47,24 @@ def test_it_writes_over_nothing_unless_told(prefgen: Runner, tmp_path: Path) -> 
     assert "cannot be written" in prefgen("init", tmp_path / "notes" / "x").err
 
 
+def test_links_are_not_followed(prefgen: Runner, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "config.json").write_text("mine")
+    home = tmp_path / "home"
+    (home / "tiny-policy").mkdir(parents=True)
+    for name in ("generate.yaml", "tiny-policy/config.json"):
+        (home / name).symlink_to(tmp_path / "models" / "config.json")
+    assert prefgen("init", home, "--overwrite").code == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tiny-policy").symlink_to(tmp_path / "models")
+    refused = prefgen("init", tmp_path / "other", "--overwrite")
+    assert refused.code == 2
+    assert "is a link to another folder" in refused.err
+    assert {name: (tmp_path / "models" / name).read_text() for name in files(tmp_path / "models")} == {
+        "config.json": "mine"
+    }
+
+
 def test_the_configs_parse_and_their_comments_name_options_that_exist(home: Path) -> None:
     for kind, name in ((GenerateConfig, "generate.yaml"), (CalibrateConfig, "calibrate.yaml")):
         kind.model_validate(_listed(read_yaml(home / name)))

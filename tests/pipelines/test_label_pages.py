@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import unescape
@@ -25,7 +26,7 @@ from pipelines.labelling.markdown import rendered
 from pipelines.labelling.store import Store
 from prefgen.messages import Message, user
 
-TOKEN = "the-token"
+TOKEN, SIDES = "the-token", "secret"
 AT = f"http://127.0.0.1:8765/{TOKEN}/"
 
 
@@ -38,7 +39,7 @@ async def opened(
     config = LabelConfig(**({"source": source, "out": folder / "l.jsonl"} | options))  # type: ignore[arg-type]
     pairs = items or [Item(f"i{n}", user(f"p{n}"), f"text a{n}", f"text b{n}") for n in range(3)]
     with Store(config.store, config.overlap) as store:
-        store.add(pairs, {}, {"seed": 0, "promise": {"expected": None, "n_pairs": 3}})
+        store.add(pairs, {}, {"seed": 0, "sides": SIDES, "promise": {"expected": None, "n_pairs": 3}})
         app = make_app(store, config, load_constitution("support-tone"), TOKEN)
         transport = httpx.ASGITransport(app)
         async with (
@@ -177,9 +178,26 @@ async def test_what_is_kept_is_what_was_shown_on_that_side(client: tuple[httpx.A
         )
     assert page.headers["location"] == "done?annotator=anna"
     assert {told.item: told.answer for told in store.given()} == shown
-    assert shown == {f"i{n}": "b" if swapped(0, "anna", f"i{n}") else "a" for n in range(3)}
+    assert shown == {f"i{n}": "b" if swapped(SIDES, "anna", f"i{n}") else "a" for n in range(3)}
     assert len(set(shown.values())) == 2
     assert {told.reason for told in store.given()} == {"why"}
+
+
+async def test_a_full_disk_is_told_by_what_was_asked(
+    client: tuple[httpx.AsyncClient, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, store = client
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    for name in ("next", "answer"):
+        monkeypatch.setattr(store, name, full)
+    page = await browser.get(f"{AT}?annotator=anna")
+    sent = await browser.post(f"{AT}answer?annotator=anna", data={"item": "i0", "choice": "a"})
+    assert (page.status_code, sent.status_code) == (503, 503)
+    assert "What was kept before is kept" in page.text
+    assert "The answer could not be kept" in sent.text
 
 
 async def test_a_second_tab_is_told_and_undo_shows_what_was_said(
@@ -248,9 +266,9 @@ async def test_adjudication_shows_what_was_said_without_names_and_on_the_sides_s
         assert "<i>politer</i>" in seen
         for name in ("anna", "ben"):
             assert name not in page
-        swap = swapped(0, "adjudicator", "i1")
+        swap = swapped(SIDES, "adjudicator", "i1")
         assert f"{'B' if swap else 'A'} is better: <i>politer" in seen
-        turned = sum(swapped(0, name, "i1") != swap for name in ("anna", "ben"))
+        turned = sum(swapped(SIDES, name, "i1") != swap for name in ("anna", "ben"))
         assert seen.count("the other way round for this person") == turned
         await client.post(f"{AT}answer", data={"item": "i1", "choice": "a"})
         assert (await client.get(AT)).headers["location"].startswith("done")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from pipelines.labelling.item import ADJUDICATOR, Item, name_of, other_side, swa
 from pipelines.labelling.sample import Drawable, draw
 from pipelines.labelling.store import Store
 from pipelines.labelling.summary import agreement
-from prefgen.errors import InputError
+from prefgen.errors import InputError, RunDirectoryError
 from prefgen.labels import read_labels
 from prefgen.messages import user
 
@@ -66,6 +69,50 @@ def test_two_tabs_label_nothing_twice_and_lose_nothing(store: Store) -> None:
     with Store(store._path) as beside:
         assert not beside.answer("anna", one.id, "tie")
     assert [(told.answer, told.reason) for told in store.given()] == [("a", "first")]
+
+
+def test_a_database_of_another_program_is_no_store(tmp_path: Path) -> None:
+    for name, table in (("theirs", "precious (x)"), ("alike", "items (x)")):
+        with closing(sqlite3.connect(tmp_path / name)) as made:
+            made.execute(f"CREATE TABLE {table}")
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(RunDirectoryError, match="a database of another program"):
+            Store(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_store_of_a_later_version_or_a_broken_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    filled(path, 300)[0].close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 4096 * 3] + b"Z" * (len(whole) - 4096 * 3))
+    said = r"s.sqlite: the store of answers failed \(.*malformed"
+    with pytest.raises(RunDirectoryError, match=said), Store(path) as broken:
+        list(broken.items())
+    path.write_bytes(whole)
+    with closing(sqlite3.connect(path)) as later:
+        later.execute("PRAGMA user_version = 2")
+    with pytest.raises(RunDirectoryError, match="a later version of prefgen"):
+        Store(path)
+
+
+def test_an_answer_that_the_disk_does_not_take_leaves_the_store_usable(tmp_path: Path) -> None:
+    """Under a limit to the size of files, as on a full disk; then without."""
+    store, _ = filled(tmp_path / "s.sqlite", 40)
+    kept: list[str] = []
+    with store:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            with suppress(sqlite3.Error):
+                for item in items(40):
+                    store.answer("anna", item.id, "a", "r" * 2000)
+                    kept.append(item.id)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert 0 < len(kept) < 40
+        assert [told.item for told in store.given()] == kept
+        assert store.answer("anna", f"i{len(kept)}", "a")
 
 
 def test_reloading_shows_the_same_pair_and_the_order_is_each_ones_own(tmp_path: Path) -> None:
@@ -175,13 +222,28 @@ def test_the_time_left_is_the_median_of_the_last_answers_times_what_is_left(tmp_
 
 
 def test_sides_are_drawn_by_annotator_and_pair_and_undone() -> None:
-    drawn = [swapped(0, "anna", f"i{n}") for n in range(400)]
+    drawn = [swapped("x", "anna", f"i{n}") for n in range(400)]
     assert 160 < sum(drawn) < 240
-    assert drawn != [swapped(0, "ben", f"i{n}") for n in range(400)]
-    assert drawn == [swapped(0, "anna", f"i{n}") for n in range(400)]
+    assert drawn != [swapped("x", "ben", f"i{n}") for n in range(400)]
+    assert drawn == [swapped("x", "anna", f"i{n}") for n in range(400)]
+    assert drawn != [swapped("y", "anna", f"i{n}") for n in range(400)]
     # Shown as they stand, A is a. The other way round, A is b; a tie and a skip have no side.
     assert [other_side(answer, False) for answer in ("a", "b", "tie", "skip")] == ["a", "b", "tie", "skip"]
     assert [other_side(answer, True) for answer in ("a", "b", "tie", "skip")] == ["b", "a", "tie", "skip"]
+
+
+def test_the_key_of_the_sides_is_each_stores_own_and_stays(tmp_path: Path) -> None:
+    """Nobody tells from seed, name and id which response the judge preferred."""
+    keys = set()
+    for name in ("one", "other"):
+        store, _ = filled(tmp_path / name, 3)
+        with store, Store(tmp_path / name) as beside:
+            keys |= {store.sides(), beside.sides()}
+            store.add(items(5), {}, {"seed": 0})
+            assert store.sides() in keys
+        with Store(tmp_path / name) as later:
+            assert later.sides() in keys
+    assert len(keys) == 2
 
 
 def test_disagreements_are_adjudicated_and_the_last_word_decides(tmp_path: Path) -> None:

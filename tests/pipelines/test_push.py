@@ -141,6 +141,28 @@ def test_what_looks_like_a_key_is_not_uploaded(run: Runner, tmp_path: Path, serv
 
 
 @pytest.mark.parametrize(
+    "secret",
+    [
+        "AKIA" + "Q7" * 8,
+        "ghp_" + "a1B2" * 9,
+        "xoxb-1234567890-x",
+        "AIza" + "Sy-4_" * 7,
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIE",
+    ],
+)
+def test_keys_of_other_services_are_found_too(secret: str, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(f'{{"prompt": "x"}}\n{{"prompt": "it is {secret}"}}\n')
+    assert look(tmp_path).secret == ("train.jsonl:2",)
+
+
+def test_what_a_link_leads_to_is_not_uploaded(exported: Path, tmp_path: Path, server: Hub, api: Any) -> None:
+    (tmp_path / "private").write_text("mine")
+    (exported / "notes.txt").symlink_to(tmp_path / "private")
+    push(config(), exported, Console(quiet=True), api)
+    assert set(server.files) == {"README.md", "export.json", "train.parquet"}
+
+
+@pytest.mark.parametrize(
     ("status", "message"),
     [(403, "the token may not write to me/pairs"), (500, "the hub answered 500: try again")],
 )
@@ -173,6 +195,11 @@ def test_a_hub_that_is_away(exported: Path, server: Hub, api: Any) -> None:
     api.endpoint = "http://127.0.0.1:9"
     with pytest.raises(UsageError, match="the hub cannot be reached"):
         push(config(), exported, Console(quiet=True), api)
+    # No header can hold this token, and who says so quotes it.
+    api.endpoint, api.token = server.url, "hf_" + "a1b2c3d4" * 4 + "\nx"
+    with pytest.raises(UsageError, match="the hub cannot be reached") as error:
+        push(config(), exported, Console(quiet=True), api)
+    assert "a1b2c3d4" not in str(error.value)
 
 
 @pytest.mark.parametrize(
