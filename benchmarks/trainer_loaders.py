@@ -1,9 +1,9 @@
 """Exports of a run, opened by the trainers' own loaders: do they give back the run's pairs?
 
-    python benchmarks/trainer_loaders.py RUN [TRAINER or TRAINER/DATASET …]
+    python benchmarks/trainer_loaders.py [RUN [TRAINER or TRAINER/DATASET …]]
 
-A trainer that is not installed is told of and left out. Their loaders can be had without their dependencies,
-in a folder of their own:
+Without RUN scripted models make one. A trainer that is not installed is told of and left out. Their loaders
+can be had without their dependencies, in a folder of their own:
 
     pip install --no-deps --target DIR llamafactory==0.9.5 axolotl==0.19.0 openrlhf==0.11.2 verl==0.9.1 \
         omegaconf antlr4-python3-runtime==4.9.3 addict fire termcolor einops colorama posthog pylatexenc \
@@ -33,11 +33,13 @@ from unittest.mock import MagicMock
 
 import yaml
 
+from pipelines.cli import cli
 from pipelines.console import Console
 from pipelines.export.config import ExportConfig
 from pipelines.export.job import export
 from pipelines.export.rows import RunRows
 from pipelines.export.target import Dataset, Row
+from pipelines.uses import FILE as USES
 from prefgen.assets import asset
 from prefgen.messages import as_dicts
 from prefgen.run import RunDirectory
@@ -293,9 +295,35 @@ def compare(run: Path, trainer: Any, dataset: Dataset, load: Loader, folder: Pat
     return load(out, rows, AutoTokenizer.from_pretrained(MODEL)), len(refused)
 
 
+def scripted(folder: Path) -> Path:
+    """A small run."""
+    run = folder / "run"
+    prompts = str(asset("quickstart") / "prompts.jsonl")
+    models = ["--policy", "scripted/writer", "--judge", "scripted/judge", "--n", "4"]
+    places = ["--out", str(run), "--ledger", str(folder / "ledger.sqlite")]
+    cli.main(["generate", prompts, *models, *places, "--quiet"], standalone_mode=False)
+    return run
+
+
+def seen(run: Path, folder: Path) -> Path:
+    """The run under another name: an export is noted in its run, and these are gone at once."""
+    own = folder / "run"
+    own.mkdir(parents=True)
+    for path in run.resolve().iterdir():
+        if path.name != USES:
+            (own / path.name).symlink_to(path)
+    return own
+
+
 def main() -> None:
-    run, *chosen = sys.argv[1:]
+    given, chosen = sys.argv[1:2], sys.argv[2:]
     warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        compare_all(seen(Path(given[0]), folder) if given else scripted(folder), chosen)
+
+
+def compare_all(run: Path, chosen: Sequence[str]) -> None:
     for trainer, (package, load, datasets) in LOADERS.items():
         wanted = [name for name in datasets if not chosen or {trainer, f"{trainer}/{name}"} & {*chosen}]
         if not wanted:
@@ -309,7 +337,7 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             for dataset in wanted:
-                given, refused = compare(Path(run), trainer, dataset, load, Path(folder))
+                given, refused = compare(run, trainer, dataset, load, Path(folder))
                 print(
                     f"{trainer} {found}, {dataset}: {given} rows given back by its loader, {refused} refused"
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 import re
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ import yaml
 
 from pipelines.markup import plain
 from pipelines.summary import rule_in_words
+from prefgen.files import file_hash
+from prefgen.messages import content_hash
 from prefgen.run import RunDirectory
 
 _BODY = importlib.resources.files("pipelines") / "templates" / "card.md"
@@ -45,13 +46,9 @@ def data_config(folder: Path, name: str, files: Mapping[str, str]) -> dict[str, 
     It knows a folder again by its last name and this entry, not by what is in the files: without the hash, a
     second folder of the same name would be answered from the cache with the rows of the first.
     """
-    whole = hashlib.sha256()
-    for file in files.values():
-        with (folder / file).open("rb") as data:
-            whole.update(hashlib.file_digest(data, "sha256").digest())
     return {
         "config_name": name,
-        "description": f"sha256 {whole.hexdigest()}",
+        "description": f"sha256 {content_hash([file_hash(folder / file) for file in files.values()], 64)}",
         "data_files": [{"split": split, "path": path} for split, path in files.items()],
     }
 

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipelines.console import Console
+from pipelines.conversion import Conversion, labelled, pairs, write_rows
 from pipelines.convert_config import ConvertConfig
+from pipelines.rejected import warn_of, write_rejected
 from prefgen.errors import GateError, InputError, UsageError
-from prefgen.feedback import (
-    Compared,
-    Layout,
-    Neutral,
-    Rated,
-    Reading,
-    Text,
-    Zero,
-    compare,
-    layout_of,
-    paired,
-    read_feedback,
-    unpaired,
-)
-from prefgen.files import write_whole
-from prefgen.messages import as_dicts
+from prefgen.feedback import Compared, Layout, Neutral, Rated, compare, layout_of, read_feedback
 from prefgen.numbers import as_number
+from prefgen.opinion import Reading, Zero
 from prefgen.ratings import Listed
 from prefgen.records import Record, check_unwritten, read_records
-from prefgen.rows import Format, as_text
-from prefgen.tables import MESSAGES, TableWriter
 
 FORMS: Mapping[Layout, str] = {
     "kept": "kept and discarded",
@@ -47,33 +29,6 @@ FORMS: Mapping[Layout, str] = {
     "two": "two responses and the better one's number",
     "arena": "two conversations and who won",
 }
-SHOWN = 20
-"""Rows told of on the terminal, one by one; all are in OUT.rejected.jsonl."""
-
-
-@dataclass
-class Conversion:
-    """`left`: rows that gave nothing, as OUT.rejected.jsonl has them; `failed` of them could not be used."""
-
-    rows: int = 0
-    compared: list[tuple[Record, Compared]] = field(default_factory=list)
-    rated: list[tuple[Record, Rated]] = field(default_factory=list)
-    listed: list[tuple[Record, Listed]] = field(default_factory=list)
-    layouts: Counter[Layout] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    failed: int = 0
-    left: list[dict[str, Any]] = field(default_factory=list)
-
-    def fail(self, record: Record, why: str) -> None:
-        self.failed += 1
-        self._leave(record, "failed", why)
-
-    def drop(self, record: Record, why: str) -> None:
-        self.dropped[why] += 1
-        self._leave(record, "dropped", why)
-
-    def _leave(self, record: Record, status: str, why: str) -> None:
-        self.left.append({"line": record.line, "status": status, "why": why, "row": record.values})
 
 
 def convert(config: ConvertConfig, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
@@ -98,16 +53,13 @@ def convert(config: ConvertConfig, console: Console, *, overwrite: bool = False)
             "better_response_id; or conversation_a, conversation_b, winner",
         )
     _take_lists(found, config)
-    rows = _labelled(found, config) if config.to == "kto" else _pairs(found, config)
+    rows = labelled(found, config) if config.to == "kto" else pairs(found, config)
     _tell(found, config, console)
     if config.dry_run:
         return {**_result(found, rows, config), "first": rows[0] if rows else None}
     if not rows or found.failed > config.max_failed * found.rows:
         raise GateError(_gate_message(found, config))
-    if config.out.suffix.lower() == ".parquet":
-        _write_parquet(config, rows)
-    else:
-        write_whole(config.out, _lines(rows))
+    write_rows(config, rows)
     return _result(found, rows, config)
 
 
@@ -184,9 +136,9 @@ def _take_lists(found: Conversion, config: ConvertConfig) -> None:
             else:
                 # For kto one response must not be good in one pair and bad in the next.
                 by = "best-worst" if config.to == "kto" else config.pair_by
-                pairs = [compare(listed.prompt, *two) for two in listed.pairs(by, config.min_gap)]
-                found.compared += [(record, pair) for pair in pairs]
-                why = None if pairs else "tie"
+                made = [compare(listed.prompt, *two) for two in listed.pairs(by, config.min_gap)]
+                found.compared += [(record, pair) for pair in made]
+                why = None if made else "tie"
         except ValueError as error:
             found.fail(record, str(error))
             continue
@@ -206,90 +158,13 @@ def _by_limits(listed: Listed, config: ConvertConfig) -> list[Rated]:
     return rated
 
 
-# ------------------------------------------------------------------------------------------ the new rows
-
-
-def _labelled(found: Conversion, config: ConvertConfig) -> list[dict[str, Any]]:
-    """Rows of `prompt completion label`, in the file's order; a comparison gives both its sides."""
-    said = [(record, [rated]) for record, rated in found.rated]
-    said += [(record, unpaired(compared)) for record, compared in found.compared]
-    rows: list[dict[str, Any]] = []
-    for record, both in sorted(said, key=lambda item: item[0].line):
-        try:
-            rows += [
-                _row(config.format, prompt=one.prompt, completion=one.response) | {"label": one.good}
-                for one in both
-            ]
-        except ValueError as error:
-            found.fail(record, str(error))
-    return rows
-
-
-def _pairs(found: Conversion, config: ConvertConfig) -> list[dict[str, Any]]:
-    """Rows of `prompt chosen rejected`, in the file's order; ratings are paired within their prompt."""
-    made, left = paired([rated for _, rated in found.rated])
-    for place in left:
-        record = found.rated[place][0]
-        alone = "sent as drafted" if layout_of(record.values) == "sent" else "no counterpart for the prompt"
-        found.drop(record, alone)
-    said = [(found.rated[place][0], compared) for place, compared in made] + found.compared
-    rows: list[dict[str, Any]] = []
-    for record, pair in sorted(said, key=lambda item: item[0].line):
-        try:
-            texts = _row(config.format, prompt=pair.prompt, chosen=pair.better, rejected=pair.worse)
-            rows.append({**texts, **pair.numbers})
-        except ValueError as error:
-            found.fail(record, str(error))
-    return rows
-
-
-def _row(format: Format, **texts: Text) -> dict[str, Any]:
-    return {name: _shaped(text, name == "prompt", format) for name, text in texts.items()}
-
-
-def _shaped(text: Text, prompt: bool, format: Format) -> str | list[dict[str, str]]:
-    if format == "standard":
-        if not isinstance(text, str) and not prompt and len(text) > 1:
-            raise ValueError(
-                "several turns after the prompt are no plain string; use --format conversational"
-            )
-        return text if isinstance(text, str) else as_text(as_dicts(text))
-    if not isinstance(text, str):
-        return as_dicts(text)
-    return [{"role": "user", "content": text} if prompt else {"role": "assistant", "content": text.strip()}]
-
-
-def _write_parquet(config: ConvertConfig, rows: list[dict[str, Any]]) -> None:
-    text = MESSAGES if config.format == "conversational" else pa.string()
-    kinds = {"label": pa.bool_(), "margin": pa.float64(), "confidence": pa.float64()}
-    names = dict.fromkeys(name for row in rows for name in row)
-    writer = TableWriter(config.out, pa.schema([(name, kinds.get(name, text)) for name in names]))
-    for row in rows:
-        writer.append(row)
-    writer.publish()
-
-
-def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-
-
-# ------------------------------------------------------------------------------------------ what to tell
-
-
 def _tell(found: Conversion, config: ConvertConfig, console: Console) -> None:
-    """Each row that could not be used, on the terminal the first few."""
-    found.left.sort(key=lambda row: row["line"])
-    failed = [row for row in found.left if row["status"] == "failed"]
-    for row in failed[:SHOWN]:
-        console.warn(f"{config.file}:{row['line']}: {row['why']}")
-    if len(failed) > SHOWN:
-        console.warn(f"and {len(failed) - SHOWN} more rows; all of them are in {config.rejected}")
-    if config.dry_run:
-        return
-    if found.left:
-        write_whole(config.rejected, _lines({"file": str(config.file)} | row for row in found.left))
-    else:
-        config.rejected.unlink(missing_ok=True)
+    """Each row that gave nothing, on the terminal those that could not be used."""
+    left = [{"file": str(config.file)} | row for row in sorted(found.left, key=lambda row: row["line"])]
+    failed = [row for row in left if row["status"] == "failed"]
+    warn_of(failed, None if config.dry_run else config.rejected, console)
+    if not config.dry_run:
+        write_rejected(config.rejected, left)
 
 
 def _gate_message(found: Conversion, config: ConvertConfig) -> str:

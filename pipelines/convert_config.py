@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefgen.errors import UsageError
-from prefgen.feedback import Zero
+from prefgen.opinion import Zero
 from prefgen.ratings import PairBy, RateBy
 from prefgen.rows import Format
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pipelines.generate_config import JudgeConfig
 from pipelines.judging import check_judging, make_judge, roles_of
 from prefgen.comparison import Order
 from prefgen.errors import GateError
-from prefgen.files import write_whole
+from prefgen.files import json_lines, write_whole
 from prefgen.judgment import JudgeFailure, JudgeResult, sigmoid
 from prefgen.labels import Pair, read_pairs
 from prefgen.ledger import Ledger, default_path
@@ -109,4 +108,4 @@ def judge_summary(result: Mapping[str, Any]) -> str:
 
 def write_verdicts(judge: Judge, judged: Iterable[JudgedPair], out: Path) -> None:
     rows = (row for item in judged for row in verdict_rows(judge, item))
-    write_whole(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_whole(out, json_lines(rows))

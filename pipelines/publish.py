@@ -27,6 +27,7 @@ from pipelines.card import write_card
 from pipelines.console import Console
 from pipelines.outcome import Outcome
 from pipelines.report.page import write_report
+from prefgen.files import file_hash
 from prefgen.judgment import JudgeResult, Judgment
 from prefgen.messages import as_dicts, content_hash
 from prefgen.pairing import kto_weights
@@ -320,10 +321,4 @@ def environment(packages: Iterable[str] = _PACKAGES) -> dict[str, Any]:
 
 def sha256_of(paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 by path as the user wrote it."""
-    import hashlib
-
-    hashes: dict[str, str] = {}
-    for path in paths:
-        with path.open("rb") as file:
-            hashes[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
+    return {str(path): file_hash(path) for path in paths}

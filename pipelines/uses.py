@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
+from prefgen.files import found_json
 from trainers.fingerprint import hash_files
 from trainers.processes import is_main
 
@@ -111,8 +112,9 @@ def runs_behind(model: Path) -> Iterator[Path]:
 def training_at(model: Path) -> dict[str, Any] | None:
     """`training.json` of a model's folder, or of the folder whose adapter was merged into it."""
     for folder in (model, model.parent) if model.name == "merged" else (model,):
-        with suppress(OSError, ValueError):
-            return cast("dict[str, Any]", json.loads((folder / "training.json").read_text(encoding="utf-8")))
+        told = found_json(folder / "training.json")
+        if told is not None and isinstance(told.get("config"), dict):  # Of prefgen: others use the name too.
+            return told
     return None
 
 

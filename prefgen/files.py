@@ -1,9 +1,11 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and are read as what they should be."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +40,21 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(path, "not what prefgen writes", seen=value, expected="one JSON object")
     return value
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]], default: Callable[[Any], Any] | None = None) -> str:
+    """One object a line. `default`: what to write of a value that JSON has not; else TypeError."""
+    return "".join(json.dumps(row, ensure_ascii=False, default=default) + "\n" for row in rows)
+
+
+def found_json(path: Path) -> dict[str, Any] | None:
+    """The same where a file may be missing, or another's: then None."""
+    with suppress(InputError):
+        return read_json(path)
+    return None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of its bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -184,6 +184,7 @@ def _objection(
     return None
 
 
+# A what-if looks at the same two texts under every setting.
 @lru_cache(maxsize=1024)
 def similarity(a: str, b: str) -> float:
     """Ratcliff-Obershelp ratio of the words of two texts, 1 for texts equal up to spacing and case."""

@@ -70,7 +70,7 @@ def write_run(
               "constitution": "/home/me/c.yaml", "min_confidence": 0.8, "reward_model": None}  # fmt: skip
     counts = dict.fromkeys(("prompts", "candidates", "judgments", "pairs"), place)
     (run / "config.yaml").write_text(f"format: {format}\n")
-    (run / "manifest.json").write_text(json.dumps({"config": config, "counts": counts}))
+    (run / "manifest.json").write_text(json.dumps({"config": config, "counts": counts, "calibration": None}))
     return run
 
 

@@ -14,6 +14,8 @@ import pytest
 from pages import ROOT, Provider, blocks_of, run
 
 from pipelines.cli import COMMANDS
+from pipelines.report.words import LOST
+from pipelines.why.story_words import REASONS
 from prefgen import pairing, tables
 from prefgen.rows import CarriedColumns, dpo_schema, kto_schema
 
@@ -143,6 +145,7 @@ def test_every_reason_to_drop_a_pair_has_its_line() -> None:
     told = page.partition("| dropped as |")[2].partition("\n\n")[0]
     told_here = {name for row in told.splitlines()[2:] for name in names(row.split("|")[1])}
     assert told_here == reasons - {"fewer_than_two_candidates"}
+    assert told_here <= set(REASONS) & set(LOST)
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

@@ -4,18 +4,9 @@ from typing import Any
 
 import pytest
 
-from prefgen.feedback import (
-    Compared,
-    Neutral,
-    Rated,
-    Reading,
-    layout_of,
-    opinion,
-    paired,
-    read_feedback,
-    unpaired,
-)
+from prefgen.feedback import Compared, Neutral, Rated, layout_of, paired, read_feedback, unpaired
 from prefgen.messages import Json, Message, user
+from prefgen.opinion import Reading, opinion
 
 FIVE_STARS = Reading(good_from=4, bad_to=2)
 

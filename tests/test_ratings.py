@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefgen.feedback import Compared, Neutral, Reading, layout_of, read_feedback
+from prefgen.feedback import Compared, Neutral, layout_of, read_feedback
 from prefgen.messages import Message, user
+from prefgen.opinion import Reading
 from prefgen.ratings import Listed, RateBy, read_listed
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefgen.files import file_hash
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
@@ -18,18 +20,13 @@ def hash_files(path: Path) -> str | None:
     Sub-folders (older checkpoints of a training run) are no part of the model.
     """
     if path.is_file():
-        return _hash_file(path)
+        return file_hash(path)
     if not path.is_dir():
         return None
     digest = hashlib.sha256()
     for file in sorted(entry for entry in path.iterdir() if entry.is_file()):
-        digest.update(f"{file.name} {_hash_file(file)}\n".encode())
+        digest.update(f"{file.name} {file_hash(file)}\n".encode())
     return digest.hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_weights(model: Module) -> str:

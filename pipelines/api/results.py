@@ -6,7 +6,6 @@ stands for its own: `train("dpo", data=run, …)`.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pipelines.markup import text
 from prefgen.errors import InputError
+from prefgen.files import read_json
 from prefgen.run import RunDirectory
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class Result:
         file = self.path / self.FILE
         if not file.is_file():
             raise InputError(file, "no such file", expected=f"what {self.MADE_BY} wrote when it was done")
-        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return values
+        return read_json(file)
 
     @property
     def summary(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from pipelines.markup import many, signed
 from prefgen import __version__
 from prefgen.decontamination import EvalIndex, read_index
 from prefgen.errors import GateError, UsageError
+from prefgen.files import json_lines
 from prefgen.ledger import Ledger, default_path
 from prefgen.records import check_unwritten
 from prefgen.run import RunDirectory
@@ -178,8 +178,7 @@ def _probe_warnings(probes: Mapping[str, Any] | None) -> Iterator[str]:
 def _write(out: Path, found: Mapping[str, Any], suspicious: list[dict[str, Any]]) -> None:
     """audit.json last."""
     folder = RunDirectory(out)
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in suspicious)
-    folder.write_text("suspicious.jsonl", "".join(lines))
+    folder.write_text("suspicious.jsonl", json_lines(suspicious))
     write_page(folder, found)
     folder.write_json("audit.json", found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pipelines.judging import check_judging, make_judge, roles_of
 from pipelines.publish import sha256_of
 from pipelines.signature import signature
 from prefgen.errors import GateError, InputError, UsageError
-from prefgen.files import read_json, write_json, write_whole
+from prefgen.files import json_lines, read_json, write_json, write_whole
 from prefgen.labels import LabelledPair, Pair, read_labels, read_pairs
 from prefgen.ledger import Ledger, default_path
 from prefgen.messages import as_dicts
@@ -228,5 +227,5 @@ def _write_next(
         }
         for pair in (usable[index][0].pair for index in order)
     ]
-    write_whole(config.out / NEXT, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_whole(config.out / NEXT, json_lines(rows))
     return {"file": NEXT, "n": len(rows), "of": len(unlabelled), "without_verdict": len(items) - len(usable)}

@@ -6,7 +6,6 @@ through the ledger, so that the same command goes on where it was stopped.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
@@ -30,6 +29,7 @@ from pipelines.publish import judgment_row
 from pipelines.signature import differences, signature
 from pipelines.stored import stored
 from prefgen.errors import GateError, InputError, UsageError
+from prefgen.files import json_lines
 from prefgen.judgment import JudgeFailure, JudgeResult
 from prefgen.ledger import Ledger, default_path
 from prefgen.run import RunDirectory
@@ -97,8 +97,7 @@ async def diff(
         _check(sums, job.judging.max_failure_share)
         found |= _told(sums) | {"usage": usage}
         if out is not None:
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in sums.rows)
-            out.write_text("flips.jsonl", "".join(lines))
+            out.write_text("flips.jsonl", json_lines(sums.rows))
             out.write_json("manifest.json", {**found, "command": "constitution diff", "config": resolved})
     return found
 

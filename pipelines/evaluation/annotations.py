@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prefgen.errors import InputError
+from prefgen.files import json_lines
 from prefgen.records import Record, identifier, read_records, require_columns
 
 _REQUIRED = ("id", "preference", "length_model", "length_baseline")
@@ -46,7 +46,7 @@ class Annotation:
 
 
 def as_lines(annotations: Iterable[Annotation]) -> str:
-    return "".join(json.dumps(item.as_json(), ensure_ascii=False) + "\n" for item in annotations)
+    return json_lines(item.as_json() for item in annotations)
 
 
 def read_annotations(path: Path) -> list[Annotation]:

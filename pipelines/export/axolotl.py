@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import AfterValidator, Field, model_validator
 
-from pipelines.export import schemas
+from pipelines.export.schemas import Strict, Turn, Turns, differ
 from pipelines.export.target import Dataset, Essence, Row, Target, Written
 from pipelines.export.trl import messages_back
 from prefgen.messages import as_dicts, user
@@ -16,6 +17,72 @@ from prefgen.messages import as_dicts, user
 READ_FROM = (
     "axolotl 0.19.0: prompt_strategies/dpo/chat_template.py, kto/chatml.py, bradley_terry/chat_template.py"
 )
+
+# docs/rlhf.qmd; prompt_strategies/dpo/chat_template.py, kto/chatml.py, bradley_terry/chat_template.py.
+_BEFORE_A_REPLY = (
+    "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+    "<|im_start|>user\n[[dummy_message]]<|im_end|>\n<|im_start|>assistant\n",
+    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
+    "Today Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n[[dummy_message]]"
+    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<s>[INST] [[dummy_message]] [/INST]",
+    "<bos><start_of_turn>user\n[[dummy_message]]<end_of_turn>\n<start_of_turn>model\n",
+    "<|user|>\n[[dummy_message]]<|end|>\n<|assistant|>\n",
+)
+"""What stands before a response where `chat_template.default` looks for it, in usual chat templates."""
+
+
+def _findable(content: str) -> str:
+    """It renders a chat around each response and cuts at the first place where the response's text stands."""
+    if content != content.strip() or not content:
+        raise ValueError(
+            "a response that is empty or has white space around it: where the chat template trims it, "
+            "axolotl does not find it and trains on something else"
+        )
+    if any(content in before for before in _BEFORE_A_REPLY):
+        raise ValueError(
+            f"the response {content!r} also stands in chat templates, where axolotl would cut instead"
+        )
+    return content
+
+
+class FindableReply(Strict):
+    role: Literal["assistant"]
+    content: Annotated[str, AfterValidator(_findable)]
+
+
+class AxolotlPair(Strict):
+    messages: Turns
+    chosen: FindableReply
+    rejected: FindableReply
+
+    @model_validator(mode="after")
+    def _pair(self) -> AxolotlPair:
+        differ(self.chosen.content, self.rejected.content)
+        return self
+
+
+class AxolotlLabelled(Strict):
+    completion: Annotated[list[Turn], Field(min_length=2)]
+    label: bool
+
+    @model_validator(mode="after")
+    def _labelled(self) -> AxolotlLabelled:
+        if self.completion[-1].role != "assistant":
+            raise ValueError("the conversation does not end with the assistant")
+        return self
+
+
+class AxolotlReward(Strict):
+    system: Literal[""]
+    input: str
+    chosen: str
+    rejected: str
+
+    @model_validator(mode="after")
+    def _pair(self) -> AxolotlReward:
+        differ(self.chosen, self.rejected)
+        return self
 
 
 def _messages(row: Row) -> list[dict[str, str]]:
@@ -78,7 +145,7 @@ _FIELDS = {"field_messages": "messages", "field_chosen": "chosen", "field_reject
 TARGETS: dict[Dataset, Target] = {
     "dpo": Target(
         READ_FROM,
-        schemas.AxolotlPair,
+        AxolotlPair,
         _pair,
         _pair_back,
         _start,
@@ -87,7 +154,7 @@ TARGETS: dict[Dataset, Target] = {
     ),
     "kto": Target(
         READ_FROM,
-        schemas.AxolotlLabelled,
+        AxolotlLabelled,
         _labelled,
         _labelled_back,
         _start,
@@ -99,7 +166,7 @@ TARGETS: dict[Dataset, Target] = {
     ),
     "reward": Target(
         READ_FROM,
-        schemas.AxolotlReward,
+        AxolotlReward,
         _reward,
         _reward_back,
         _start,

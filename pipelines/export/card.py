@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from pipelines.card import code, data_config, inert
+from pipelines.card import code, data_config
 from pipelines.markup import plain
+from pipelines.summary import rule_in_words
 
 
 def card(folder: Path, files: Mapping[str, str], made: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
@@ -45,8 +46,8 @@ Rows for `{made["dataset"]}`, checked against {made["read_from"].partition(":")[
 
 {counts["prompts"]} prompts, {counts["candidates"]} candidate responses by {_names(config.get("policy"))},
 {counts["judgments"]} judgments by {_names(judges)} under the
-constitution {_name(config.get("constitution"))}; {counts["pairs"]} pairs with a confidence of at least
-{inert(str(config.get("min_confidence")))}. `export.json` has the hash of the run's manifest.
+constitution {_name(config.get("constitution"))}; {counts["pairs"]} pairs with {_rule(manifest)}.
+`export.json` has the hash of the run's manifest.
 
 ## Limits
 
@@ -57,6 +58,16 @@ them unless the owner says so. Do not evaluate a model trained on them with the 
 
 Prompts and responses are their owners' and the models' providers': check their terms before you publish this.
 """
+
+
+def _rule(manifest: Mapping[str, Any]) -> str:
+    calibrated = manifest["calibration"]
+    if calibrated is not None:
+        stages = [
+            {**stage, "judge": stage["judge"] and _name(stage["judge"])} for stage in calibrated["stages"]
+        ]
+        manifest = {**manifest, "calibration": {**calibrated, "stages": stages}}
+    return rule_in_words(manifest)
 
 
 def _names(specs: Any) -> str:

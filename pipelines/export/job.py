@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.console import Console
-from pipelines.convert import SHOWN
 from pipelines.export import axolotl, llamafactory, nemo_rl, openrlhf, trl, verl
 from pipelines.export.card import card
 from pipelines.export.config import ExportConfig, TrainerName
 from pipelines.export.rows import RunRows, Split, source_of
 from pipelines.export.target import Dataset, Target, Written
 from pipelines.export.writing import Counted, read_back, write_split
+from pipelines.rejected import warn_of, write_rejected
 from pipelines.uses import record
 from prefgen import __version__
 from prefgen.errors import GateError, InputError, RunDirectoryError, UsageError
-from prefgen.files import write_json, write_whole
+from prefgen.files import file_hash, write_json, write_whole
 from prefgen.pairing import kto_weights
 from prefgen.run import RunDirectory, strangers
 
@@ -68,7 +66,7 @@ def export(config: ExportConfig, console: Console, *, overwrite: bool = False) -
         made = _made(config, dataset, target, source, counted, written)
         _write_config(target, written, part)
         write_whole(part / "README.md", card(part, files, made, source.manifest))
-        made["files"] = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+        made["files"] = {path.name: file_hash(path) for path in sorted(part.iterdir())}
         write_json(part / "export.json", made)
     record(config.run, "export", out)
     here = replace(written, out=out.resolve())
@@ -91,11 +89,9 @@ def target_of(config: ExportConfig) -> tuple[Dataset, Target]:
             f"(as read in {takes[first].read_from.partition(':')[0]})"
         )
     target = takes[dataset]
-    if dataset == "reward" and not config.margin:
-        plain = takes["dpo"]
-        if plain.shape is target.shape or config.trainer == "axolotl":
-            return dataset, target
-        target = replace(target, schema=plain.schema, shape=plain.shape, table=plain.table, notes=())
+    if "margin" in target.schema.model_fields and not config.margin:
+        bare = takes["dpo"]
+        target = replace(target, schema=bare.schema, shape=bare.shape, table=bare.table, notes=bare.notes)
     return dataset, target
 
 
@@ -148,7 +144,7 @@ def _made(
         "read_from": target.read_from,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": source.path.resolve().name,
-        "manifest_sha256": _sha256(source.path / "manifest.json"),
+        "manifest_sha256": file_hash(source.path / "manifest.json"),
         "splits": {
             split: {"rows": told.rows, "written": told.written, "rejected": len(told.refused)}
             for split, told in counted.items()
@@ -156,11 +152,6 @@ def _made(
         "start": _started(target, written),
         "notes": list(target.notes),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rejected(out: Path, counted: Mapping[Split, Counted]) -> str | None:
@@ -181,14 +172,8 @@ def _tell(
         for item in told.refused
     ]
     path = _rejected_path(out)
-    for item in refused[:SHOWN]:
-        console.warn(f"{item['file']}:{item['line']}: {item['why']}")
-    if len(refused) > SHOWN:
-        console.warn(f"and {len(refused) - SHOWN} more rows; all of them are in {path}")
-    if refused:
-        write_whole(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in refused))
-    else:
-        path.unlink(missing_ok=True)
+    warn_of(refused, path, console)
+    write_rejected(path, refused)
     total = sum(told.rows for told in counted.values())
     if not total:
         raise InputError(

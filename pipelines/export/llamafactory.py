@@ -8,15 +8,69 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from pydantic import Field, model_validator
 
-from pipelines.export import schemas
+from pipelines.export.schemas import Strict, differ
 from pipelines.export.target import Dataset, Essence, Row, Target, Text, Written
 from prefgen.messages import Message, Role
 
 READ_FROM = "LLaMA-Factory 0.9.5: data/converter.py (sharegpt), data/parser.py, data/loader.py"
+
+
+# data/README.md, "Sharegpt format"; src/llamafactory/data/converter.py, SharegptDatasetConverter.
+class Said(Strict):
+    speaker: Literal["system", "human", "gpt"] = Field(alias="from")
+    value: str
+
+
+class Answer(Strict):
+    speaker: Literal["gpt"] = Field(alias="from")
+    value: str
+
+
+def _in_turns(said: list[Said], last: str) -> None:
+    """`SharegptDatasetConverter` drops a row that breaks this, with one line in the log."""
+    turns = [turn.speaker for turn in said]
+    turns = turns[1:] if turns[:1] == ["system"] else turns
+    if "system" in turns:
+        raise ValueError("a system message that is not the first one, which LLaMA-Factory drops the row for")
+    if not turns or turns[-1] != last or any(who != ("human", "gpt")[n % 2] for n, who in enumerate(turns)):
+        raise ValueError(
+            "user and assistant do not take turns, beginning with the user, which LLaMA-Factory drops the "
+            "row for"
+        )
+
+
+class LlamaFactoryPair(Strict):
+    conversations: list[Said]
+    chosen: Answer
+    rejected: Answer
+    pair_id: str
+    prompt_id: str
+
+    @model_validator(mode="after")
+    def _pair(self) -> LlamaFactoryPair:
+        _in_turns(self.conversations, "human")
+        differ(self.chosen.value, self.rejected.value)
+        return self
+
+
+class LlamaFactoryLabelled(Strict):
+    conversations: list[Said]
+    kto_tag: bool
+    prompt_id: str
+
+    @model_validator(mode="after")
+    def _labelled(self) -> LlamaFactoryLabelled:
+        _in_turns(self.conversations, "gpt")
+        if not self.conversations[-1].value:
+            raise ValueError("an empty response: LLaMA-Factory takes every empty one for undesirable")
+        return self
+
+
 _SPEAKER: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt"}
 _ROLE: dict[str, Role] = {speaker: role for role, speaker in _SPEAKER.items()}
 _TAGS = {
@@ -104,7 +158,7 @@ _NOTES = ("LLaMA-Factory cuts what is longer than cutoff_len tokens from the end
 TARGETS: dict[Dataset, Target] = {
     "dpo": Target(
         READ_FROM,
-        schemas.LlamaFactoryPair,
+        LlamaFactoryPair,
         _pair,
         _pair_back,
         _start,
@@ -113,7 +167,7 @@ TARGETS: dict[Dataset, Target] = {
     ),
     "kto": Target(
         READ_FROM,
-        schemas.LlamaFactoryLabelled,
+        LlamaFactoryLabelled,
         _labelled,
         _labelled_back,
         _start,
@@ -122,7 +176,7 @@ TARGETS: dict[Dataset, Target] = {
     ),
     "reward": Target(
         READ_FROM,
-        schemas.LlamaFactoryPair,
+        LlamaFactoryPair,
         _pair,
         _pair_back,
         _start,

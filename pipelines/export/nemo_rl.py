@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import Field, model_validator
 
-from pipelines.export import schemas
+from pipelines.export.schemas import OneReply, Strict, Turns, differ
 from pipelines.export.target import Dataset, Essence, Row, Target, Written
 from pipelines.export.trl import messages_back, reply_back
 from prefgen.messages import as_dicts
@@ -17,6 +18,26 @@ READ_FROM = (
     "NeMo RL, repository at 566c178e (2026): data/datasets/preference_datasets/preference_dataset.py, "
     "data/processors.py, docs/guides/dpo.md, examples/configs/dpo.yaml"
 )
+
+
+# docs/guides/dpo.md and rm.md; nemo_rl/data/processors.py, preference_preprocessor.
+class RankedCompletion(Strict):
+    rank: Literal[0, 1]
+    completion: OneReply
+
+
+class NeMoPair(Strict):
+    context: Turns
+    completions: Annotated[list[RankedCompletion], Field(min_length=2, max_length=2)]
+    pair_id: str
+    prompt_id: str
+
+    @model_validator(mode="after")
+    def _pair(self) -> NeMoPair:
+        if [item.rank for item in self.completions] != [0, 1]:
+            raise ValueError("the completions are not ranked 0 and 1, and NeMo RL takes no ties")
+        differ(*(item.completion[0].content for item in self.completions))
+        return self
 
 
 def _pair(row: Row) -> dict[str, Any]:
@@ -58,6 +79,6 @@ def _start(stage: str, written: Written) -> list[str]:
 
 
 TARGETS: dict[Dataset, Target] = {
-    "dpo": Target(READ_FROM, schemas.NeMoPair, _pair, _pair_back, partial(_start, "dpo"), _config),
-    "reward": Target(READ_FROM, schemas.NeMoPair, _pair, _pair_back, partial(_start, "rm"), _config),
+    "dpo": Target(READ_FROM, NeMoPair, _pair, _pair_back, partial(_start, "dpo"), _config),
+    "reward": Target(READ_FROM, NeMoPair, _pair, _pair_back, partial(_start, "rm"), _config),
 }

@@ -6,12 +6,44 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pipelines.export import schemas
+from pydantic import model_validator
+
+from pipelines.export.schemas import OneReply, Strict, Turns, differ
 from pipelines.export.target import Dataset, Essence, Row, Target, Written
 from pipelines.export.trl import messages_back, pair, pair_back, reward
 from prefgen.messages import as_dicts
 
 READ_FROM = "OpenRLHF 0.11.2: datasets/reward_dataset.py, datasets/prompts_dataset.py, cli/train_dpo.py"
+
+
+# README.md, "Prepare Datasets"; openrlhf/datasets/reward_dataset.py and prompts_dataset.py.
+class OpenRLHFPair(Strict):
+    prompt: Turns
+    chosen: OneReply
+    rejected: OneReply
+    pair_id: str
+    prompt_id: str
+
+    @model_validator(mode="after")
+    def _pair(self) -> OpenRLHFPair:
+        differ(self.chosen[0].content, self.rejected[0].content)
+        return self
+
+
+class OpenRLHFReward(OpenRLHFPair):
+    margin: float
+
+
+class OpenRLHFPrompt(Strict):
+    prompt: Turns
+    label: str
+    datasource: str
+
+    @model_validator(mode="after")
+    def _text_only(self) -> OpenRLHFPrompt:
+        if any("<image>" in turn.content for turn in self.prompt):
+            raise ValueError("a prompt with the text <image>, which OpenRLHF reads as a picture")
+        return self
 
 
 def _prompt(row: Row) -> dict[str, Any]:
@@ -44,10 +76,10 @@ _NOTES = (
     "that a pair may differ no more",
 )
 TARGETS: dict[Dataset, Target] = {
-    "dpo": Target(READ_FROM, schemas.OpenRLHFPair, pair, pair_back, partial(_start, "dpo"), notes=_NOTES),
+    "dpo": Target(READ_FROM, OpenRLHFPair, pair, pair_back, partial(_start, "dpo"), notes=_NOTES),
     "reward": Target(
         READ_FROM,
-        schemas.OpenRLHFReward,
+        OpenRLHFReward,
         reward,
         pair_back,
         partial(_start, "rm"),
@@ -55,7 +87,7 @@ TARGETS: dict[Dataset, Target] = {
     ),
     "prompts": Target(
         READ_FROM,
-        schemas.OpenRLHFPrompt,
+        OpenRLHFPrompt,
         _prompt,
         _prompt_back,
         _start_prompts,

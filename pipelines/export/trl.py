@@ -4,16 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
+from pydantic import Field, model_validator
 
-from pipelines.export import schemas
+from pipelines.export.schemas import OneReply, Reply, Strict, Turns, differ
 from pipelines.export.target import Dataset, Essence, Row, Target, Text, Written
 from prefgen.messages import Message, as_dicts
 from prefgen.tables import MESSAGES
 
 READ_FROM = "TRL 1.16.0: dataset_formats, and what its trainers do with each column"
+
+# https://huggingface.co/docs/trl/dataset_formats: preference with explicit prompt, unpaired preference,
+# prompt-only; each conversational or standard.
+TextOrTurns = Turns | Annotated[str, Field(min_length=1)]
+TextOrReply = OneReply | str
+
+
+def _one_form(*texts: Any) -> None:
+    if len({isinstance(text, str) for text in texts}) > 1:
+        raise ValueError("strings and messages are mixed")
+
+
+class TRLPair(Strict):
+    prompt: TextOrTurns
+    chosen: TextOrReply
+    rejected: TextOrReply
+    pair_id: str
+    prompt_id: str
+
+    @model_validator(mode="after")
+    def _pair(self) -> TRLPair:
+        _one_form(self.prompt, self.chosen, self.rejected)
+        differ(_content(self.chosen), _content(self.rejected))
+        return self
+
+
+class TRLReward(TRLPair):
+    margin: float
+
+
+class TRLLabelled(Strict):
+    prompt: TextOrTurns
+    completion: TextOrReply
+    label: bool
+    prompt_id: str
+
+    @model_validator(mode="after")
+    def _labelled(self) -> TRLLabelled:
+        _one_form(self.prompt, self.completion)
+        return self
+
+
+class TRLPrompt(Strict):
+    prompt: TextOrTurns
+    prompt_id: str
+    reference: str | None = None
+
+
+def _content(text: str | list[Reply]) -> str:
+    return text if isinstance(text, str) else text[0].content
 
 
 def messages_back(turns: Any) -> Text:
@@ -93,7 +144,7 @@ _PAIR = ("prompt", "chosen", "rejected", "pair_id", "prompt_id")
 TARGETS: dict[Dataset, Target] = {
     "dpo": Target(
         READ_FROM,
-        schemas.TRLPair,
+        TRLPair,
         pair,
         pair_back,
         partial(_start, "dpo"),
@@ -102,7 +153,7 @@ TARGETS: dict[Dataset, Target] = {
     ),
     "kto": Target(
         READ_FROM,
-        schemas.TRLLabelled,
+        TRLLabelled,
         _labelled,
         _labelled_back,
         partial(_start, "kto"),
@@ -111,7 +162,7 @@ TARGETS: dict[Dataset, Target] = {
     ),
     "reward": Target(
         READ_FROM,
-        schemas.TRLReward,
+        TRLReward,
         reward,
         pair_back,
         partial(_start, "reward"),
@@ -123,7 +174,7 @@ TARGETS: dict[Dataset, Target] = {
     ),
     "prompts": Target(
         READ_FROM,
-        schemas.TRLPrompt,
+        TRLPrompt,
         _prompt,
         _prompt_back,
         partial(_start, "grpo", further=" --reward_funcs YOUR_MODULE.YOUR_FUNCTION"),

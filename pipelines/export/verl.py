@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipelines.export import schemas
+from pipelines.export.schemas import Strict, Turns
 from pipelines.export.target import Dataset, Essence, Row, Target, Written
 from pipelines.export.trl import messages_back
 from prefgen.messages import as_dicts
 from prefgen.tables import MESSAGES
 
 READ_FROM = "verl 0.9.1: utils/dataset/rl_dataset.py, workers/reward_manager/naive.py, trainer/config"
+
+
+# docs/preparation/prepare_data.rst; verl/utils/dataset/rl_dataset.py, verl/workers/reward_manager/naive.py.
+class RewardModelField(Strict):
+    style: Literal["rule", "model"]
+    ground_truth: str
+
+
+class ExtraInfo(Strict):
+    split: Literal["train", "test"]
+    index: int
+    prompt_id: str
+    columns: str
+
+
+class VerlPrompt(Strict):
+    data_source: Literal["prefgen"]
+    prompt: Turns
+    ability: str
+    reward_model: RewardModelField
+    extra_info: ExtraInfo
 
 
 def _prompt(row: Row) -> dict[str, Any]:
@@ -67,7 +88,7 @@ def _start(written: Written) -> list[str]:
 TARGETS: dict[Dataset, Target] = {
     "prompts": Target(
         READ_FROM,
-        schemas.VerlPrompt,
+        VerlPrompt,
         _prompt,
         _prompt_back,
         _start,

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.labelling.item import ADJUDICATOR, UNNAMED, Item
 from pipelines.labelling.store import Given, Store
 from prefgen.candidate import Candidate
-from prefgen.files import write_whole
+from prefgen.files import json_lines, write_whole
 from prefgen.judgment import sigmoid
 from prefgen.labels import LabelledPair, Pair
 from prefgen.messages import Json, as_dicts
@@ -49,7 +49,7 @@ def write_verdicts(store: Store, path: Path, judge: str) -> None:
         for item in store.items()
         if item.margin is not None
     )
-    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in told))
+    write_whole(path, json_lines(told))
 
 
 def labelled(store: Store) -> list[tuple[Item, LabelledPair]]:

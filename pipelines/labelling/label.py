@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from pipelines.labelling.summary import summary
 from pipelines.markup import many
 from pipelines.uses import record
 from prefgen.errors import InputError, UsageError
+from prefgen.files import file_hash
 from prefgen.messages import messages_hash
 from prefgen.records import check_unwritten
 from prefgen.run import RunDirectory
@@ -68,7 +68,7 @@ def _drawn_by(config: LabelConfig) -> dict[str, Any]:
     """What must stay the same for one store."""
     file = config.source / "manifest.json" if config.source.is_dir() else config.source
     return {
-        "source": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
+        "source": file_hash(file) if file.is_file() else None,
         "audit": config.audit is not None,
         **config.model_dump(mode="json", include={"sample", "draw_from", "seed"}),
     }

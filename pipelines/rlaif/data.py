@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipelines.console import Console
 from pipelines.rlaif.config import LoopConfig
 from pipelines.rlaif.places import RoundPlace
-from prefgen.files import write_whole
+from prefgen.files import json_lines, write_whole
 from prefgen.messages import Messages, as_dicts, content_hash, user
 from prefgen.prompt import Prompt, read_prompts
 from prefgen.tables import MESSAGES, TableWriter, read_table
@@ -59,9 +59,7 @@ def prompt_file(config: LoopConfig, place: RoundPlace) -> Path:
     if not path.exists():
         prompts = list(read_prompts(config.file.prompts))
         chosen = [prompts[at] for at in slice_of(len(prompts), size, place.number)]
-        write_whole(
-            path, "".join(json.dumps(_record(prompt), ensure_ascii=False) + "\n" for prompt in chosen)
-        )
+        write_whole(path, json_lines(map(_record, chosen)))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shlex
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from judges.intervals import clopper_pearson
 from pipelines.rlaif.config import HumanCheck
 from pipelines.rlaif.places import RoundPlace
 from prefgen.errors import GateError, InputError
-from prefgen.files import write_json, write_whole
+from prefgen.files import json_lines, write_json, write_whole
 from prefgen.labels import LabelledPair, read_labels
 from prefgen.messages import content_hash
 from prefgen.rows import as_text
@@ -31,7 +30,7 @@ def checked(place: RoundPlace, check: HumanCheck, seed: int) -> dict[str, Any]:
         raise GateError(f"{place.run} has no pair for people to check; see its report for why")
     if not asked.exists():
         shown = ({name: row[name] for name in ("id", "prompt", "response_a", "response_b")} for row in rows)
-        write_whole(asked, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in shown))
+        write_whole(asked, json_lines(shown))
     if not labels.exists():
         raise GateError(
             f"round {place.number} waits for people: {len(rows)} pairs stand in {asked}\n"

@@ -22,7 +22,7 @@ from pipelines.rlaif.decide import Round
 from pipelines.rlaif.places import RoundPlace
 from prefgen.candidate import Candidate
 from prefgen.completion import Sampling
-from prefgen.files import write_json, write_whole
+from prefgen.files import json_lines, write_json, write_whole
 from prefgen.prompt import Prompt
 from prefgen.recorded import RecordedModel
 from prefgen.run import RunDirectory
@@ -74,7 +74,7 @@ async def answers_of(model: RecordedModel, measure: Measure, path: Path) -> None
         {"id": prompt.id, "response": None if item is None else item.text}
         for prompt, item in zip(measure.prompts, said, strict=True)
     )
-    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_whole(path, json_lines(rows))
 
 
 async def read_back(measure: Measure, path: Path) -> Answers:

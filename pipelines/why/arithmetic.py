@@ -52,7 +52,7 @@ def sums(results: Iterable[JudgeResult], weights: Mapping[str, float], better: s
 
 def is_on(result: JudgeResult, a: str, b: str) -> bool:
     """Whether a result is on this pair, or on one of the two alone."""
-    return {result.a_id, result.b_id or result.a_id} <= {a, b} and (result.b_id != result.a_id)
+    return {result.a_id, result.b_id or result.a_id} <= {a, b}
 
 
 def _sum(judge: str, said: Sequence[Judgment], weights: Mapping[str, float], better: str) -> Sum:
@@ -62,7 +62,7 @@ def _sum(judge: str, said: Sequence[Judgment], weights: Mapping[str, float], bet
         turned = item.swap() if pairs and item.a_id != better else item
         by_principle[item.provenance.principle].append(turned)
     parts = {name: _split(items, pairs, better) for name, items in by_principle.items()}
-    heard = {name: part for name, part in parts.items() if (part[0] and part[1]) or pairs}
+    heard = {name: part for name, part in parts.items() if pairs or all(part)}
     total = sum(weights.get(name or "", 1.0) for name in heard) or 1.0
     terms = (
         Term(name, weights.get(name or "", 1.0) / total, _value(by_principle[name], part, pairs), *part)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from prefgen.errors import UsageError
+from prefgen.files import found_json
 from prefgen.tables import read_table
 
 _LINEAGE = "lineage.parquet"
@@ -36,8 +36,8 @@ def loop_of(run: Path, pair_id: str | None) -> dict[str, Any] | None:
     if home.name != "run" or folder.parent.name != "rounds" or not number.isdecimal():
         return None
     this = int(number)
-    rounds = {place: _json(out / "rounds" / str(place) / "round.json") for place in range(1, this + 2)}
-    best = _json(out / "best.json")
+    rounds = {place: found_json(out / "rounds" / str(place) / "round.json") for place in range(1, this + 2)}
+    best = found_json(out / "best.json")
     return {
         "loop": str(out),
         "round": this,
@@ -69,11 +69,4 @@ def _lineage(out: Path, pair_id: str | None) -> dict[str, Any] | None:
         for row in read_table(out / _LINEAGE):
             if row["pair_id"] == pair_id:
                 return row
-    return None
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
     return None

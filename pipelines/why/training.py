@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipelines.uses import ROWS, Use, rows_of, training_at, uses
+from prefgen.files import found_json
 from prefgen.tables import read_table
 from trainers.preflight import check_rows
 from trainers.rows import (
@@ -148,9 +148,8 @@ def _name(path: Path) -> str:
 
 def _evaluation(use: Use, model: Path) -> list[dict[str, Any]]:
     """What an evaluation says of this model, if it was one of its two sides."""
-    try:
-        found = json.loads((use.path / "evaluation.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    found = found_json(use.path / "evaluation.json")
+    if found is None:
         return []
     told = []
     for side in ("model", "baseline"):

@@ -282,6 +282,22 @@ def test_ultrafeedback_is_recognised_and_counted(run: Runner, tmp_path: Path) ->
     assert every.result["written"] == 4
 
 
+def test_many_failed_rows_are_told_in_short_and_listed_unless_it_is_a_dry_run(
+    run: Runner, tmp_path: Path
+) -> None:
+    rows = [list_row(number, [1, 5] if number < 5 else [1, "N/A"]) for number in range(30)]
+    file = write_prompts(tmp_path / "uf.jsonl", rows)
+    arguments = ("convert", file, "--to", "dpo", "--out", tmp_path / "o.jsonl", "--max-failed", 0.9)
+    dry = run(*arguments, "--dry-run")
+    assert "and 5 more rows\n" in dry.err
+    assert "rejected" not in dry.err
+    done = run(*arguments)
+    assert f"and 5 more rows; all of them are in {tmp_path / 'o.jsonl.rejected.jsonl'}" in done.err.replace(
+        "\n", " "
+    )
+    assert len(lines(tmp_path / "o.jsonl.rejected.jsonl")) == 25
+
+
 def test_a_rated_list_needs_limits_for_kto_and_a_ranked_one_does_not(run: Runner, tmp_path: Path) -> None:
     file = write_prompts(tmp_path / "uf.jsonl", [list_row(0, [1, 5, 3])])
     arguments = ("--to", "kto", "--out", tmp_path / "o.jsonl", "--format", "standard")

@@ -415,6 +415,9 @@ def test_the_margin_can_be_left_out(talking: Path, run: Runner, tmp_path: Path) 
     assert "asks of each pair a lead" in run(*arguments).out
     assert "a lead" not in run(*arguments, "--no-margin", "--overwrite").out
     assert "margin" not in read(tmp_path / "out")[0]
+    told = run("export", talking, "--for", "openrlhf", "--dataset", "reward", "--no-margin").out
+    assert "--data.max_len is 512" in told
+    assert "margin_loss" not in told
 
 
 def test_the_export_says_what_it_is_and_nothing_of_this_machine(
@@ -432,6 +435,21 @@ def test_the_export_says_what_it_is_and_nothing_of_this_machine(
     everything = "".join((out / name).read_text() for name in files(out))
     for private in (str(tmp_path), str(talking.parent), "/home/me", "10.0.0.7"):
         assert private not in everything
+
+
+def test_the_card_tells_what_a_pair_had_to_reach(talking: Path, run: Runner) -> None:
+    arguments = ("export", talking, "--for", "nemo-rl", "--overwrite")
+    card = talking / "exports" / "nemo-rl" / "dpo" / "README.md"
+    assert run(*arguments).code == 0
+    assert "pairs with confidence ≥ 0.8." in card.read_text()
+    manifest = json.loads((talking / "manifest.json").read_text())
+    stages = [{"judge": "vllm//home/me/models/judge", "selective": {"threshold": 0.91}}]
+    manifest["calibration"] = {"target": 0.95, "n_labels": 200, "stages": stages}
+    (talking / "manifest.json").write_text(json.dumps(manifest))
+    assert run(*arguments).code == 0
+    reached = "calibrated confidence `judge` ≥ 0.910, which earns 95% precision by 200 labels"
+    assert reached in card.read_text()
+    assert "0.8" not in card.read_text()
 
 
 # ----------------------------------------------------------------------------------------------- wrong input

@@ -52,7 +52,9 @@ def test_trl_prepares_the_rows_of_the_run(odd_run: Path, tmp_path: Path) -> None
     assert spec.loader is not None
     loaders = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaders)
-    assert loaders.compare(odd_run, "trl", "dpo", loaders.trl, tmp_path) == (12, 0)
+    run = loaders.seen(odd_run, tmp_path / "seen")
+    assert loaders.compare(run, "trl", "dpo", loaders.trl, tmp_path) == (12, 0)
+    assert not (odd_run / "uses.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,14 @@ def test_a_line_that_cannot_be_read_is_passed_over(run: Path, tmp_path: Path) ->
     assert [use.path.name for use in uses(run)] == ["one", "two"]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"steps": 3}', '{"config": "a.yaml", "inputs": {}}'])
+def test_a_training_json_of_another_program_is_passed_over(text: str, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "training.json").write_text(text)
+    assert uses(run) == []
+    assert list(runs_behind(tmp_path / "theirs")) == []
+
+
 def test_datasets_loads_a_run_that_was_used(run: Path, tmp_path: Path, monkeypatch: Any) -> None:
     import datasets
 
