@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from prefgen.errors import InputError, RunDirectoryError
+
+_NOT_THE_ROOM = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -20,9 +23,12 @@ def write_whole(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()  # It would take what little room there is.
+        fix = "free disk space, then run the same command again (with --resume where it takes that), or "
+        fix = "" if error.errno in _NOT_THE_ROOM else fix
         raise RunDirectoryError(
-            f"{path}: cannot be written ({error.strerror}); free disk space, then run the same command with "
-            "--resume, or name another place"
+            f"{path}: cannot be written ({error.strerror}); {fix}name another place"
         ) from error
 
 

@@ -45,6 +45,10 @@ def test_it_writes_over_nothing_unless_told(prefgen: Runner, tmp_path: Path) -> 
     assert (tmp_path / "notes").read_text() == "mine too"
     assert "notes is a file" in prefgen("init", tmp_path / "notes").err
     assert "cannot be written" in prefgen("init", tmp_path / "notes" / "x").err
+    (tmp_path / "third" / "labels.jsonl").mkdir(parents=True)
+    said = prefgen("init", tmp_path / "third", "--overwrite").err
+    assert "labels.jsonl: cannot be written (Is a directory); name another place" in said
+    assert not (tmp_path / "third" / "labels.jsonl.part").exists()
 
 
 def test_links_are_not_followed(prefgen: Runner, tmp_path: Path) -> None:

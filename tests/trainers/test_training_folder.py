@@ -79,9 +79,13 @@ def test_overwriting_deletes_training_runs_only(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="no training run"):
         check_free(again, beginning(again))
     (tmp_path / "out" / "stage.json").write_text("{}")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "thesis.tex").write_text("years of work")
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "kept")
     check_free(again, beginning(again))
     begin(again, beginning(again))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["stage.json"]
+    assert (tmp_path / "kept" / "thesis.tex").exists()
 
 
 def test_resuming_names_what_changed(tmp_path: Path) -> None:
