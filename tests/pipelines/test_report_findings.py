@@ -17,6 +17,7 @@ from pipelines.report.findings import find
 from pipelines.report.slices import Slices
 from pipelines.report.suspicion import Suspicions
 from pipelines.report.trust import _people
+from pipelines.report.verdict import _disagreement
 from pipelines.report.views import Views
 from prefgen.run import RunDirectory
 
@@ -65,6 +66,22 @@ def test_judges_and_principles_are_held_against_each_other(tmp_path: Path) -> No
     # The same pair is not shown twice, for the judge too.
     assert "one of the judges prefers the rejected response 1" in page.words
     assert "The judge “test/k” is" not in page.words
+
+
+def test_those_that_stand_out_are_the_most_opposed_of_enough_pairs() -> None:
+    """Many ties make `same` small without anybody being opposed, and few pairs make anything of it."""
+    views = [
+        {"one": one, "other": other, "n": n, "same": same, "decided": decided, "opposed": opposed}
+        for one, other, n, same, decided, opposed in (
+            ("few", "pairs", 19, 0.0, 19, 1.0),
+            ("tied", "often", 100, 0.1, 20, 0.2),
+            ("kind", "true", 100, 0.3, 80, 0.6),
+        )
+    ]
+    assert list(_disagreement({"judges": views, "principles": views})) == [
+        "tied and often give the same verdict on only 10% of the pairs.",
+        "The principles “kind” and “true” pull apart on 60% of the pairs that both decide.",
+    ]
 
 
 def test_agreement_with_people_is_that_of_the_calibration() -> None:

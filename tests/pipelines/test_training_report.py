@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from page import HOSTILE, Page
 
-from pipelines.training_report.page import training_page, write_training_report
+from pipelines.training_report.page import options_of, training_page, write_training_report
 from pipelines.training_report.series import Plot, Series, drawn
 from prefgen.errors import InputError
 from trainers.alarms import Alarm
@@ -126,3 +126,8 @@ def test_it_is_written_beside_the_model(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
     write_training_report(tmp_path)
     assert "Answers grow longer" in (tmp_path / "report.html").read_text()
+
+
+def test_an_option_that_is_zero_is_shown() -> None:
+    given = {"seed": 0, "warmup": 0.0, "lora": False, "resume_from": None, "data": ["d"], "columns": []}
+    assert options_of(given) == {"--seed": "0", "--warmup": "0.0", "--data": "[&#x27;d&#x27;]"}
