@@ -48,7 +48,7 @@ def forest(title: str, rates: Sequence[Rate], level: float = 50.0) -> str:
         top = _TOP + _ROW * place
         parts += [f'<path class="grid" d="M{x(tick):.1f} {top + 18}v14"/>' for tick in shown]
         parts.append(
-            f'<path class="line" d="M{x(level):.1f} {top + 17}v16"/>'
+            f'<path class="line" d="M{x(level):.1f} {top + 19}v14"/>'
             f'<text class="label" x="0" y="{top + 13}">{escape(_clip(rate.name))}</text>'
             f'<text class="label" x="{_WIDTH}" y="{top + 13}" text-anchor="end">{rate.in_words}</text>'
         )

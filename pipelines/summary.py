@@ -74,7 +74,7 @@ def _kept(manifest: Mapping[str, Any]) -> str:
         else ""
     )
     expected = "" if precision is None else f"; people should agree with {percent(precision)} of the labels"
-    return f"{counts['pairs']:,}{of}, with {rule_in_words(manifest)}{expected}"
+    return f"{counts['pairs']:,}{of}{expected}; with {rule_in_words(manifest)}"
 
 
 def pairs_looked_at(counts: Mapping[str, Any]) -> int:

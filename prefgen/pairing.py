@@ -113,6 +113,10 @@ def fate(
     return bool(proposed), _objection(better, worse, margin, rule, failed)
 
 
+def is_tie(margin: float) -> bool:
+    return abs(margin) < _TIE
+
+
 def _clearest_first(preference: Preference) -> tuple[float, float, str]:
     return -preference.confidence, -preference.margin, preference.id
 
@@ -167,7 +171,7 @@ def _objection(
         return "chosen_truncated"
     if better.empty:
         return "chosen_empty"
-    if abs(margin) < _TIE:
+    if is_tie(margin):
         return "tie"
     if margin < 0:
         return "inconsistent"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines.calibration.labelling import pairing_from
 from pipelines.charts import Tally
+from pipelines.outcome import Pairing
 from pipelines.report.examples import Example, Few, with_reasons
 from pipelines.report.measures import Lengths, Moments, Planted, Position
 from pipelines.report.slices import Slices
@@ -23,12 +24,9 @@ from pipelines.report.views import VERDICT, Views, margins_by
 from pipelines.stored import stored
 from prefgen.candidate import Candidate
 from prefgen.judgment import JudgeFailure, JudgeResult
-from prefgen.pairing import PairingRule, pair_up
-from prefgen.preference import Preference
-from prefgen.prompt import Prompt
+from prefgen.pairing import is_tie
 from prefgen.rows import as_text
 from prefgen.run import RunDirectory
-from prefgen.sampling import Sampled
 from prefgen.tables import read_table
 from prefgen.verdicts import Standing
 
@@ -87,7 +85,7 @@ class Findings:
                 self.unscored[_why_unscored(item)] += 1
 
     def add_results(
-        self, results: list[JudgeResult], standing: Standing, kept: list[Example], threshold: float
+        self, results: list[JudgeResult], standing: Standing, kept: list[Example], pairing: Pairing
     ) -> None:
         """What the judges said about one prompt, and the pairs that came of it."""
         self.position.add(results)
@@ -101,8 +99,9 @@ class Findings:
             if len(margins) > 1:
                 pairs = {pair for told in margins.values() for pair in told}
                 final = {pair: margin for pair in pairs if (margin := standing.margin(*pair)) is not None}
-                views.add({VERDICT: final, **margins})
-        self.suspicious.add(kept, results, by_principle, by_judge, threshold)
+                # What the later judges of a cascade decided is not in the standing.
+                views.add(margins if pairing.later else {VERDICT: final, **margins})
+        self.suspicious.add(kept, results, by_principle, by_judge, pairing.rule.min_confidence)
 
     def _remember(self, failure: JudgeFailure) -> None:
         """The first of its cause, rather one that says something."""
@@ -132,9 +131,11 @@ def _add_prompts(findings: Findings, run: RunDirectory, manifest: Mapping[str, A
         findings.alone += not kept
         findings.slices.add(prompt.columns, kept)
         findings.add_scores(sampled.distinct, standing.scores)
-        findings.add_results(results, standing, kept, pairing.rule.min_confidence)
-        for preference in _below(prompt, sampled, standing, pairing.rule) if wanted else ():
-            findings.add_dropped(Example.of(preference))
+        findings.add_results(results, standing, kept, pairing)
+        if wanted:
+            for preference in pairing.settled(prompt, sampled, results, standing).paired.unsure:
+                if not is_tie(preference.margin):
+                    findings.add_dropped(Example.of(preference))
     for example in pairs.rest:
         findings.add_kept(example)
 
@@ -163,15 +164,6 @@ class _Kept:
                 yield from map(_stored, rows)
             for _, rows in groups:
                 yield from map(_stored, rows)
-
-
-def _below(prompt: Prompt, sampled: Sampled, standing: Standing, rule: PairingRule) -> list[Preference]:
-    """Pairs that were dropped for their margin: no table holds them, so pairing is done without that rule
-    and those that come after it."""
-    most = len(sampled.distinct) ** 2
-    lenient = replace(rule, min_confidence=0.0, max_pairs=most, max_similarity=1.0, max_length_gap=None)
-    preferences = pair_up(prompt, sampled.distinct, standing, lenient).preferences
-    return [item for item in preferences if item.confidence < rule.min_confidence]
 
 
 def _rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:

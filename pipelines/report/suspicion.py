@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -34,11 +34,12 @@ _SHOWN = 2
 @dataclass(slots=True)
 class Suspicions:
     """`counts`: kept pairs by kind; a pair may be of several. `worst`: the worst of each kind. `_answers`:
-    prompts by hash of a chosen text, the one thing here that grows, by some 100 bytes a prompt."""
+    by hash of a chosen text its prompts, and its pairs in the first; the one thing here that grows, by some
+    100 bytes a prompt."""
 
     counts: Counter[str] = field(default_factory=Counter)
     worst: dict[str, list[tuple[float, Example]]] = field(default_factory=dict)
-    _answers: Counter[int] = field(default_factory=Counter)
+    _answers: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def add(
         self,
@@ -49,7 +50,7 @@ class Suspicions:
         threshold: float,
     ) -> None:
         """The kept pairs of one prompt and what was said there."""
-        shown, seen = _as_shown(results), set[int]()
+        shown, by_answer = _as_shown(results), defaultdict[int, list[Example]](list)
         for pair in pairs:
             self._keep("orders", pair, _orders(pair, shown))
             self._keep("principles", pair, _against(pair, by_principle, "the principle", CLEAR))
@@ -57,10 +58,9 @@ class Suspicions:
             if is_refusal(pair.chosen):
                 self._keep("refusal", pair, (-float(len(pair.chosen)), "it begins like a refusal"))
             self._keep("length", pair, _longer(pair, threshold))
-            answer = hash(" ".join(pair.chosen.split()))
-            if answer not in seen:
-                seen.add(answer)
-                self._repeat(answer, pair)
+            by_answer[hash(" ".join(pair.chosen.split()))].append(pair)
+        for answer, same in by_answer.items():
+            self._repeat(answer, same)
 
     def _keep(self, kind: str, pair: Example, found: tuple[float, str] | None) -> None:
         if found is not None:
@@ -74,13 +74,14 @@ class Suspicions:
             by_answer.setdefault(item[1].chosen, item)
         self.worst[kind] = list(by_answer.values())[:_SHOWN]
 
-    def _repeat(self, answer: int, pair: Example) -> None:
-        self._answers[answer] += 1
-        times = self._answers[answer]
-        if times > 1:
-            self.counts["repeated"] += 2 if times == 2 else 1
-            note = f"it was chosen, word for word, for at least {many(times, 'prompt')}"
-            self._show("repeated", times, replace(pair, note=note))
+    def _repeat(self, answer: int, pairs: Sequence[Example]) -> None:
+        """`pairs`: those of one prompt with this answer. Of the first prompt they count with the next's."""
+        times, waiting = self._answers.get(answer, (0, len(pairs)))
+        self._answers[answer] = (times + 1, 0 if times else waiting)
+        if times:
+            self.counts["repeated"] += len(pairs) + waiting
+            note = f"it was chosen, word for word, for at least {many(times + 1, 'prompt')}"
+            self._show("repeated", times + 1, replace(pairs[0], note=note))
 
     def add_audit(self, run: Path) -> None:
         """What an audit of the run flagged, where there was one."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from math import isfinite
+from math import isclose, isfinite
 from typing import Any
 
 from judges.constitution import load_constitution
@@ -24,7 +24,8 @@ from prefgen.candidate import Candidate
 from prefgen.errors import InputError, PrefgenError
 from prefgen.judgment import JudgeResult, sigmoid
 from prefgen.messages import as_dicts, content_hash
-from prefgen.pairing import fate
+from prefgen.pairing import fate, is_tie
+from prefgen.preference import Preference
 from prefgen.run import RunDirectory
 from prefgen.tables import read_table
 
@@ -85,7 +86,8 @@ def _candidates(told: Told) -> list[dict[str, Any]]:
 
 
 def _short(told: Told, a: str, b: str) -> dict[str, Any]:
-    """`better` and `worse` as the judges have it, and what became of the pair."""
+    """`better` and `worse` as the judges have it, where there is a margin, and what became of the pair.
+    `objection`: what speaks against it, also where the strategy takes another one."""
     standing, rule = told.outcome.standing, told.pairing.rule
     kept = next(
         (item for item in told.outcome.paired.preferences if {item.chosen.id, item.rejected.id} == {a, b}),
@@ -98,20 +100,28 @@ def _short(told: Told, a: str, b: str) -> dict[str, Any]:
             "confidence": kept.confidence,
             "kept": True,
             "reason": None,
+            "objection": None,
         }
     margin = standing.margin(a, b)
     better, worse = (b, a) if (margin or 0.0) < 0 else (a, b)
     proposed, reason = _fate(told, a, b)
     size = None if margin is None else abs(margin)
     sides = told.candidates[better], told.candidates[worse]
+    sure = None if size is None else rule.confidence.probability(size, *sides)
+    unsure = _unsure(told, a, b)
+    if unsure is not None:  # In a cascade this is as the last judge has it that was asked.
+        better, worse = unsure.chosen.id, unsure.rejected.id
+        size, sure = unsure.margin, unsure.confidence
+        reason = "tie" if is_tie(size) else "margin"
     return {
         "pair_id": _waits_as(told, a, b),
         "better": better,
         "worse": worse,
         "margin": size,
-        "confidence": None if size is None else rule.confidence.probability(size, *sides),
+        "confidence": sure,
         "kept": False,
         "reason": (reason or "over_max_pairs") if proposed else "not_proposed",
+        "objection": reason,
     }
 
 
@@ -123,9 +133,12 @@ def _fate(told: Told, a: str, b: str) -> tuple[bool, str | None]:
 
 def _waits_as(told: Told, a: str, b: str) -> str | None:
     """The id in `undecided.parquet`."""
+    return content_hash([min(a, b), max(a, b)]) if _unsure(told, a, b) is not None else None
+
+
+def _unsure(told: Told, a: str, b: str) -> Preference | None:
     unsure = told.outcome.paired.unsure
-    waits = any({item.chosen.id, item.rejected.id} == {a, b} for item in unsure)
-    return content_hash([min(a, b), max(a, b)]) if waits else None
+    return next((item for item in unsure if {item.chosen.id, item.rejected.id} == {a, b}), None)
 
 
 def _pair(told: Told, a: str, b: str, config: WhyConfig) -> dict[str, Any]:
@@ -134,19 +147,22 @@ def _pair(told: Told, a: str, b: str, config: WhyConfig) -> dict[str, Any]:
     weighing, results = told.pairing.weighing, told.outcome.results
     on_pair = [item for item in results if is_on(item, a, b)]
     ids = {"pair_id": short["pair_id"] or "", "chosen_id": better, "rejected_id": worse}
+    summed = sums(on_pair, weighing.principles, better, worse)
+    decided_by = _decided_by(told, summed, short["margin"])
     return {
         **short,
         "judgments": [_judgment(item) for item in on_pair],
         "judgments_of_prompt": len(results),
         "constitution": _constitution(told.manifest, config.constitution),
         "combined": {
-            "judges": [_sum(item) for item in sums(on_pair, weighing.principles, better, worse)],
+            "judges": [_sum(item) for item in summed],
             "combine": weighing.combine,
             "judge_weights": dict(weighing.judges),
-            "margin": told.outcome.standing.margin(better, worse),
+            "decided_by": decided_by,
+            "margin": short["margin"],
             "slot_bias": told.outcome.standing.slot_bias(better, worse),
         },
-        "calibration": _calibration(told, short["margin"]),
+        "calibration": _calibration(told, short["margin"], {item.judge: item.margin for item in summed}),
         "rule": rule_in_words(told.manifest),
         "pairing": {
             name: told.manifest["config"][name]
@@ -171,6 +187,13 @@ def _judgment(result: JudgeResult) -> dict[str, Any]:
     first = {"ab": result.a_id, "ba": result.b_id}.get(result.provenance.order or "")
     numbers = dict.fromkeys(("log_odds", "p_a", "coverage", "verdict"))
     return numbers | judgment_row(result) | {"shown_first": first if result.b_id else None}
+
+
+def _decided_by(told: Told, summed: Sequence[Sum], margin: float | None) -> str | None:
+    """The judge of a cascade whose word the margin is; None elsewhere, and where it is of none alone."""
+    if told.pairing.weighing.combine != "cascade" or margin is None:
+        return None
+    return next((item.judge for item in summed if isclose(item.margin, margin, abs_tol=1e-6)), None)
 
 
 def _sum(found: Sum) -> dict[str, Any]:
@@ -198,14 +221,22 @@ def _constitution(manifest: Mapping[str, Any], instead: str | None) -> dict[str,
     return {**used, "principles": None}
 
 
-def _calibration(told: Told, margin: float | None) -> dict[str, Any]:
-    """From log-odds to a probability, and the threshold it was held to. In a cascade: of each judge."""
+def _calibration(told: Told, margin: float | None, by_judge: Mapping[str, float]) -> dict[str, Any]:
+    """From log-odds to a probability, and the threshold it was held to. In a cascade: of each judge, with
+    its own margin, None where it was not asked about the pair."""
     calibrated = told.manifest["calibration"]
     stages = calibrated["stages"] if calibrated is not None else []
     return {
         "file": calibrated and calibrated["file"],
         "target": calibrated and calibrated["target"],
-        "stages": [{"judge": stage["judge"], "map": stage["map"]} for stage in stages],
+        "stages": [
+            {
+                "judge": stage["judge"],
+                "map": stage["map"],
+                "margin": by_judge.get(stage["judge"]) if stage["judge"] else margin,
+            }
+            for stage in stages
+        ],
         "margin": margin,
         "raw_probability": None if margin is None else sigmoid(margin),
         "thresholds": [

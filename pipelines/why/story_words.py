@@ -46,7 +46,13 @@ def _verdict(found: Found) -> str:
     name = found["pair_id"] or f"{found['better']} and {found['worse']}"
     if found["kept"]:
         return f"{name}: kept, chosen over rejected with confidence {found['confidence']:.4f}"
-    return f"{name}: no pair, {REASONS.get(found['reason'], found['reason'])}"
+    return f"{name}: no pair, {_why_not(found)}"
+
+
+def _why_not(found: Found) -> str:
+    """Of a pair that the strategy passes over also what would speak against it."""
+    reasons = dict.fromkeys(name for name in (found["reason"], found["objection"]) if name)
+    return "; besides, ".join(REASONS.get(name, name) for name in reasons)
 
 
 def _responses(found: Found) -> Iterator[str]:
@@ -71,8 +77,14 @@ def _responses(found: Found) -> Iterator[str]:
 
 
 def _roles(found: Found) -> dict[str, str]:
-    names = ("CHOSEN", "REJECTED") if found["kept"] else ("BETTER", "WORSE")
-    return {found["better"]: names[0], found["worse"]: names[1]}
+    return dict(zip((found["better"], found["worse"]), _names(found), strict=True))
+
+
+def _names(found: Found) -> tuple[str, str]:
+    """Without a margin neither is the better one."""
+    if found["kept"]:
+        return "CHOSEN", "REJECTED"
+    return ("ONE", "OTHER") if found["margin"] is None else ("BETTER", "WORSE")
 
 
 def _judgments(found: Found) -> Iterator[str]:
@@ -114,12 +126,11 @@ def _principles(constitution: Found | None) -> Iterator[str]:
 
 def _arithmetic(found: Found) -> Iterator[str]:
     combined = found["combined"]
-    yield from heading("Combined", "log-odds that the better one wins")
+    one, other = ("one", "other") if found["margin"] is None else ("better", "worse")
+    yield from heading("Combined", f"log-odds that {'ONE' if one == 'one' else 'the better one'} wins")
     for told in combined["judges"]:
         yield f"  {told['judge']}"
-        names = (
-            ("better first", "worse first", "mean") if told["pairs"] else ("better", "worse", "difference")
-        )
+        names = (f"{one} first", f"{other} first", "mean") if told["pairs"] else (one, other, "difference")
         rows = [
             [
                 term["principle"] or "all in one",
@@ -135,14 +146,16 @@ def _arithmetic(found: Found) -> Iterator[str]:
         yield from (f"    {line}" for line in table)
         yield f"    sum {told['margin']:+.3f}"
     if combined["margin"] is None:
-        yield "  no margin: nothing that was said decides between these two"
+        yield f"  no margin: {REASONS[found['objection']]}"
         return
     judges = combined["judges"]
-    if len(judges) > 1:
+    if combined["combine"] == "cascade":
+        yield f"  cascade: {combined['decided_by'] or 'the first judge'} decides, {combined['margin']:+.3f}"
+    elif len(judges) > 1:
         yield f"  {combined['combine']} of {len(judges)} judges: {combined['margin']:+.3f}"
     elif not judges or abs(judges[0]["margin"] - combined["margin"]) > 1e-6:
         yield f"  by the scores, which all judgments of the prompt are in: {combined['margin']:+.3f}"
-    if combined["slot_bias"] is not None:
+    if combined["slot_bias"] is not None and combined["combine"] != "cascade":
         lean = combined["slot_bias"]
         yield f"  towards the response shown first: {lean:+.3f}, which the mean of both orders is free of"
 
@@ -158,7 +171,7 @@ def _calibration(found: Found) -> Iterator[str]:
         yield f"  calibrated by {told['file']}"
         for stage in told["stages"]:
             yield from wrapped(
-                f"{stage['judge'] or 'the judge'}: {_map(stage['map'], told['margin'])}", "  ", "    "
+                f"{stage['judge'] or 'the judge'}: {_map(stage['map'], stage['margin'])}", "  ", "    "
             )
         at_its_word = f"(the judge at its word: {told['raw_probability']:.4f})"
         yield f"  probability that people agree: {sure:.4f} {at_its_word}"
@@ -168,7 +181,9 @@ def _calibration(found: Found) -> Iterator[str]:
     )
 
 
-def _map(told: Found, margin: float) -> str:
+def _map(told: Found, margin: float | None) -> str:
+    if margin is None:
+        return "not asked about these two"
     if told["kind"] == "isotonic":
         return f"isotonic map of {len(told['steps'])} steps"
     style = f", plus {len(told['style'])} features of style" if told["style"] else ""
@@ -186,7 +201,7 @@ def _rule(found: Found) -> Iterator[str]:
         f"  strategy {pairing['strategy']}, at most {pairing['max_pairs']} a prompt, similarity at most "
         f"{pairing['max_similarity']:g}, length gap {'any' if gap is None else f'at most {gap:g}'}"
     )
-    yield "  kept" if found["kept"] else f"  no pair: {REASONS.get(found['reason'], found['reason'])}"
+    yield from wrapped("kept" if found["kept"] else f"no pair: {_why_not(found)}", "  ", "    ")
 
 
 def _where(found: Found) -> Iterator[str]:

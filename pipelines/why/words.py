@@ -39,7 +39,7 @@ def _of_prompt(found: Found) -> Iterator[str]:
     yield from heading("Responses", "the best first")
     for item in sorted(found["candidates"], key=_best_first):
         yield f"  {item['candidate_id']}  {signed(item['score'], 3)}  {shortened(item['text'], 60)}"
-    yield from heading("Pairs", "the better one on the left")
+    yield from heading("Pairs", "with a margin, the better one on the left")
     rows = [
         [
             row["better"],

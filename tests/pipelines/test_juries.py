@@ -10,6 +10,9 @@ import pytest
 from people import chance, labelled_run
 from running import Runner, rows, some_prompts, write_prompts
 
+from pipelines.report.findings import find
+from prefgen.run import RunDirectory
+
 WRITER = ("--policy", "scripted/writer", "--n", 4)
 TWO = ("--judge", "scripted/hasty", "--judge", "scripted/judge")
 
@@ -121,9 +124,39 @@ def test_a_cascade_asks_the_second_judge_only_where_the_first_is_unsure(
     ]
     story = prefgen("why", out, told[0]["a_id"], told[0]["b_id"], "--json").result
     assert {item["judge"] for item in story["judgments"]} == {"scripted/hasty", "scripted/judge"}
+    check_what_the_second_decided(prefgen, out, kept, told)
+    # The report calls nothing dropped that the second judge kept, nor the first one's word the verdict.
+    page = find(RunDirectory.open(out), ran.result)
+    assert sum(page.margins.bins[1].values()) == counts["dropped"]["margin"]
+    assert page.judges.names == ["scripted/hasty", "scripted/judge"]
     used = "helpful-honest-harmless"
     refused = prefgen("constitution", "diff", used, used, "--run", out)
     assert (refused.code, "of a cascade" in refused.err) == (2, True)
+
+
+def check_what_the_second_decided(
+    prefgen: Runner, out: Path, kept: list[dict[str, Any]], told: list[dict[str, Any]]
+) -> None:
+    """Its own margin and map are told, and of the first judge what it said itself."""
+    asked = {frozenset((row["a_id"], row["b_id"])) for row in told}
+    waiting = (row for row in rows(out / "undecided.parquet") if {row["a_id"], row["b_id"]} in asked)
+    pair_id = next(waiting)["id"]
+    story = prefgen("why", out, pair_id, "--json").result
+    ids = (story["better"], story["worse"])
+    said: dict[str, list[float]] = {"scripted/hasty": [], "scripted/judge": []}
+    for item in rows(out / "judgments.parquet"):
+        for sign, pair in ((1, ids), (-1, ids[::-1])):
+            if (item["a_id"], item["b_id"]) == pair:
+                said[item["judge"]].append(sign * item["log_odds"])
+    first, second = (sum(values) / len(values) for values in said.values())
+    assert first != pytest.approx(second)
+    assert story["combined"]["decided_by"] == "scripted/judge"
+    assert story["margin"] == story["combined"]["margin"] == pytest.approx(second)
+    assert [stage["margin"] for stage in story["calibration"]["stages"]] == pytest.approx([first, second])
+    shown = prefgen("why", out, pair_id).out
+    assert f"cascade: scripted/judge decides, {second:+.3f}" in shown
+    sure = next(row for row in kept if {row["chosen_id"], row["rejected_id"]} not in asked)
+    assert "scripted/judge: not asked about these two" in prefgen("why", out, sure["pair_id"]).out
 
 
 def test_what_people_are_to_decide_is_a_pairs_file(tmp_path: Path, prefgen: Runner) -> None:

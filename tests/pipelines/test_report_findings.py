@@ -130,7 +130,7 @@ def test_refusals_and_answers_chosen_again_and_again() -> None:
     found = Suspicions()
     for number in range(4):
         found.add([example(f"p{number}", f"  {ANSWER}")], [], {}, {}, 0.8)
-    # Twice for one prompt is once.
+    # Twice for one prompt is no repetition.
     found.add([example("q", "Once."), example("q", "Once.")], [], {}, {}, 0.8)
     found.add([example("r", "I'm sorry, but I cannot help with that.")], [], {}, {}, 0.8)
     assert found.counts == {"repeated": 4, "refusal": 1}
@@ -139,6 +139,15 @@ def test_refusals_and_answers_chosen_again_and_again() -> None:
         "it was chosen, word for word, for at least 4 prompts"
     ]
     assert groups["refusal"][0].prompt_id == "r"
+
+
+def test_all_pairs_of_a_repeated_answer_are_counted() -> None:
+    found = Suspicions()
+    for name, pairs in (("p", 2), ("q", 3), ("r", 1)):
+        found.add([example(name, ANSWER)] * pairs, [], {}, {}, 0.8)
+        # The two of the first prompt count once it turns out that the answer comes again.
+        assert found.counts["repeated"] == {"p": 0, "q": 5, "r": 6}[name]
+    assert found.worst["repeated"][0][1].note == "it was chosen, word for word, for at least 3 prompts"
 
 
 def test_of_one_answer_the_worse_pair_is_shown() -> None:

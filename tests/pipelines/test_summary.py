@@ -50,7 +50,7 @@ def test_every_line_of_it(tmp_path: Path) -> None:
 5 prompts → 9 candidates → 7 judgments → 2 pairs, 4 KTO rows
 look at    12.5% of the calls gave no usable answer; most often judging: the reply could not be read.
            No label of a person stands behind the confidence: label some pairs, then prefgen calibrate.
-kept       2 of 4 pairs looked at (50%), with confidence ≥ 0.75
+kept       2 of 4 pairs looked at (50%); with confidence ≥ 0.75
 dropped    1 of the prompts had fewer than two responses, 1 without a usable judgment, 1 below the confidence
            threshold
 lengths    chosen 25 characters, rejected 20; chosen is the longer one in 50%; Cohen’s d +0.45

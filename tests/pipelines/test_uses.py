@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from asked import Fakes, fakes, generated
@@ -198,9 +199,13 @@ def test_the_page_names_its_uses(run: Path, tmp_path: Path, prefgen: Runner) -> 
     hostile = trained(tmp_path / HOSTILE.replace("/", " ")[:80], run)
     record_training(run, hostile)
     record(run, "pair", tmp_path / "gone")
+    (hostile / "report.html").write_text("")
     assert prefgen("report", run).code == 0
     page = Page((run / "report.html").read_text())
     assert "Used by" in page.words
+    (link,) = [value for name, value in page.attributes if name == "href"]
+    assert link.startswith("../")
+    assert (run / unquote(link)).samefile(hostile / "report.html")
     assert "training (dpo)" in page.words
     assert {"script", "img"}.isdisjoint(page.tags)
     rows = used_by(run)

@@ -144,7 +144,29 @@ def test_a_failed_judgment_is_told(prefgen: Runner, tmp_path: Path, fakes: Fakes
     assert "gamma" in ran.out
     assert "FAILED: refusal" in ran.out
     assert "| I will not say" in ran.out
-    assert "no margin: nothing that was said decides between these two" in ran.out
+    assert "no margin: a judgment failed, and none takes its place" in ran.out
+    # Nobody knows which is better: one order failed.
+    assert "Combined  log-odds that ONE wins" in ran.out
+    assert {"BETTER", "WORSE"}.isdisjoint(ran.out.split())
+    assert "not clear" not in ran.out
+
+
+def test_a_pair_that_is_passed_over_tells_also_what_failed(
+    prefgen: Runner, tmp_path: Path, fakes: Fakes
+) -> None:
+    fakes.failing = {("brief", "beta")}
+    run = generated(prefgen, tmp_path, "--max-failure-share", 0.5, "--strategy", "best-worst")
+    ids = candidates(run)
+    pairs = told(prefgen, run, "first")["pairs"]
+    passed = [row for row in pairs if row["reason"] == "not_proposed" and row["margin"] is None]
+    assert {row["objection"] for row in passed} == {"judge_failure"}
+    sides = {row["better"] for row in passed} | {row["worse"] for row in passed}
+    assert ids["beta"] in sides
+    row = passed[0]
+    shown = prefgen("why", run, row["better"], row["worse"]).out.splitlines()[0]
+    assert shown.endswith(
+        "the strategy takes another pair of this prompt; besides, a judgment failed, and none takes its place"
+    )
 
 
 def test_pairs_of_a_prompt_and_of_a_response(prefgen: Runner, run: Path) -> None:
