@@ -282,7 +282,14 @@ def compare(run: Path, trainer: Any, dataset: Dataset, load: Loader, folder: Pat
 
     out = folder / f"{trainer}-{dataset}"
     config = ExportConfig.model_validate(
-        {"run": run, "trainer": trainer, "dataset": dataset, "out": out, "max_rejected": 0.9}
+        {
+            "run": run,
+            "trainer": trainer,
+            "dataset": dataset,
+            "out": out,
+            "margin": dataset == "reward",
+            "max_rejected": 0.9,
+        }
     )
     made = export(config, Console(quiet=True, as_json=True))
     left = made["rejected_file"]

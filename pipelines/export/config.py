@@ -27,8 +27,8 @@ class ExportConfig(BaseModel):
     """Directory to write. [default: RUN/exports/TRAINER/DATASET]."""
     split: Split = "all"
     """Write only the rows of one split."""
-    margin: bool = True
-    """Give the pairs of reward their margin, which TRL's trainer then demands as a lead in reward."""
+    margin: bool = False
+    """Give the pairs of reward their margin (log-odds), which TRL's trainer then demands as a lead."""
     reference: str | None = None
     """Column of the prompt file with a reference answer, for prompts; unset, that of the run's own option."""
     max_rejected: float = Field(default=0.05, ge=0, le=1)

@@ -166,9 +166,7 @@ TARGETS: dict[Dataset, Target] = {
         reward,
         pair_back,
         partial(_start, "reward"),
-        notes=(
-            "where there is a column margin, TRL asks of each pair a lead in reward as large; --no-margin",
-        ),
+        notes=("where there is a column margin, TRL asks of each pair a lead in reward as large",),
         table=_table(*_PAIR, "margin"),
         takes_text=True,
     ),

@@ -123,7 +123,9 @@ def texts(values: object) -> list[str]:
 def test_rows_are_as_the_trainer_reads_them(
     trainer: str, dataset: Dataset, talking: Path, run: Runner, tmp_path: Path
 ) -> None:
-    done = run("export", talking, "--for", trainer, "--dataset", dataset, "--out", tmp_path / "out", "--json")
+    margin = ("--margin",) if dataset == "reward" else ()
+    arguments = ("export", talking, "--for", trainer, "--dataset", dataset, *margin)
+    done = run(*arguments, "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err
     told = done.result["splits"]
     written = {split: read(tmp_path / "out", split) for split in ("train", "test")}
@@ -410,12 +412,12 @@ def test_the_weights_are_of_the_rows_that_are_written(run: Runner, tmp_path: Pat
     assert (config["kto_chosen_weight"], config["kto_rejected_weight"]) == (1.0, 1.5)
 
 
-def test_the_margin_can_be_left_out(talking: Path, run: Runner, tmp_path: Path) -> None:
+def test_the_margin_is_given_when_asked_for(talking: Path, run: Runner, tmp_path: Path) -> None:
     arguments = ("export", talking, "--for", "trl", "--dataset", "reward", "--out", tmp_path / "out")
-    assert "asks of each pair a lead" in run(*arguments).out
-    assert "a lead" not in run(*arguments, "--no-margin", "--overwrite").out
+    assert "asks of each pair a lead" in run(*arguments, "--margin").out
+    assert "a lead" not in run(*arguments, "--overwrite").out
     assert "margin" not in read(tmp_path / "out")[0]
-    told = run("export", talking, "--for", "openrlhf", "--dataset", "reward", "--no-margin").out
+    told = run("export", talking, "--for", "openrlhf", "--dataset", "reward").out
     assert "--data.max_len is 512" in told
     assert "margin_loss" not in told
 
@@ -510,9 +512,11 @@ def test_a_config_file_says_for_whom(run: Runner, tmp_path: Path) -> None:
 def test_names_in_the_card_cannot_break_out_of_it() -> None:
     name = "openai/x\n\n# Owned\n<script>alert(1)</script> `b`"
     counts = {"prompts": 1, "candidates": 2, "judgments": 3, "pairs": 1}
-    config = {"policy": [name], "judge": [name], "constitution": name, "min_confidence": name}
+    config = {"policy": [name], "judge": [name], "constitution": name}
+    stages = [{"judge": name, "selective": {"threshold": 0.8}}]
+    calibration = {"target": 0.9, "n_labels": 60, "stages": stages}
     made = {"dataset": "dpo", "trainer": "trl", "read_from": "x: y", "splits": {}, "start": []}
-    told = card(Path(), {}, made, {"config": config, "counts": counts})
+    told = card(Path(), {}, made, {"config": config, "counts": counts, "calibration": calibration})
     assert "\n# Owned" not in told
     assert "<script>" not in MarkdownIt("commonmark", {"html": True}).render(told.split("---\n", 2)[2])
 
