@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from math import ceil
 from statistics import NormalDist
 
+import numpy as np
+import numpy.typing as npt
+
 from judges.intervals import clopper_pearson_upper
 from judges.selective import FEWEST
 
 _MOST = 100_000
+_SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
 def labels_for_width(rate: float, width: float, level: float = 0.95) -> int:
@@ -32,6 +36,22 @@ def labels_for_target(precision: float, target: float, delta: float, coverage: f
     while n < _MOST and clopper_pearson_upper(ceil(n * (1 - precision)), n, delta) > 1 - target:
         n = ceil(n * 1.05)
     return ceil(n / coverage) if n < _MOST else None
+
+
+def labels_to_earn(
+    confidence: Sequence[float] | npt.NDArray[np.float64],
+    correct: Sequence[bool] | npt.NDArray[np.bool_],
+    target: float,
+    delta: float,
+) -> int | None:
+    """The fewest labels under which some share of the most confident would earn `target`, if the judge
+    goes on being right as often as on these, shape (n,); None where no share does."""
+    ranked = np.asarray(correct, np.bool_)[np.argsort(-np.asarray(confidence, np.float64), kind="stable")]
+    options = []
+    for share in _SHARES:
+        top = ranked[: max(1, round(share * len(ranked)))]
+        options.append(labels_for_target(float(top.mean()), target, delta, share) if len(top) else None)
+    return min((option for option in options if option is not None), default=None)
 
 
 def next_to_label(

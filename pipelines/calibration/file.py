@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from judges.calibration import CalibrationMap
 from judges.cascade import select_cascade
-from judges.selective import Selection, select
+from judges.planner import labels_to_earn
+from judges.selective import FEWEST, Selection, select
 from prefgen.errors import GateError, InputError
 from prefgen.messages import Json
 
@@ -130,10 +131,21 @@ class Calibration(_Read):
         if target is not None and not any(stage.selection for stage in found):
             raise GateError(
                 f"not calibrated: with {self.n} labels no threshold on this judge's confidence earns a label "
-                f"precision of {100 * target:g}%, so every pair would be dropped\n  fix: more human labels "
-                "(see the planner in calibration.json), a lower --target-precision, or a better judge"
+                f"precision of {100 * target:g}%, so every pair would be dropped\n  fix: "
+                f"{self._more_labels(target)}a lower --target-precision, or a better judge"
             )
         return found
+
+    def _more_labels(self, target: float) -> str:
+        tested = self.selective_items
+        if tested is None:
+            return "more human labels, "
+        n = len(tested.correct)
+        needed = labels_to_earn(tested.confidence, tested.correct, target, tested.delta)
+        if needed is None and n >= FEWEST:
+            return ""
+        many = f"about {needed - n} more" if needed is not None and needed > n else "more"
+        return f"{many} human labels of other prompts ({n} were tested, one of each prompt), "
 
     def _cascade(self, cascade: _Cascade, target: float | None) -> list[Stage]:
         if target is None:

@@ -30,7 +30,7 @@ from judges.calibration import (
 from judges.cascade import Reached, kept, select_cascade
 from judges.intervals import Array, clopper_pearson_upper
 from judges.items import Item, one_a_prompt
-from judges.planner import labels_for_target, labels_for_width
+from judges.planner import labels_for_width, labels_to_earn
 from judges.reliability import (
     brier,
     calibration_error,
@@ -46,7 +46,6 @@ from prefgen.judgment import Verdict
 Found = dict[str, Any]
 Mask = npt.NDArray[np.bool_]
 _WORTH: dict[Verdict, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
-_SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,24 +264,18 @@ def _decided(item: Item, judges: Sequence[str], confidence: Array, reached: Sequ
 
 
 def planner(n: int, settings: Settings, agreement: float, fit: Fit | None) -> Found:
-    """Labels in all for an interval of the wanted width, and to earn the target on part of the labels."""
+    """Labels in all for an interval of the wanted width, and to earn the target on part of the labels. Those
+    are of different prompts: of each prompt one label is tested."""
     needed = labels_for_width(agreement, settings.width)
-    earned = None if fit is None else _labels_to_earn(fit, settings)
+    earned = n_tested = None
+    if fit is not None:
+        n_tested = int(fit.tested.sum())
+        confidence, correct = fit.confidence[fit.tested], fit.correct[fit.tested]
+        earned = labels_to_earn(confidence, correct, settings.target, settings.delta)
     return {
         "width": settings.width,
         "labels_for_width": needed,
         "more_for_width": max(0, needed - n),
         "labels_for_target": earned,
-        "more_for_target": None if earned is None else max(0, earned - n),
+        "more_for_target": None if earned is None or n_tested is None else max(0, earned - n_tested),
     }
-
-
-def _labels_to_earn(fit: Fit, settings: Settings) -> int | None:
-    """The fewest labels under which some share of the most confident would earn the target, if it goes on
-    being right as often as here; None where no share does."""
-    ranked = fit.correct[fit.tested][np.argsort(-fit.confidence[fit.tested], kind="stable")]
-    options = []
-    for share in _SHARES:
-        top = ranked[: max(1, round(share * len(ranked)))]
-        options.append(labels_for_target(float(top.mean()), settings.target, settings.delta, share))
-    return min((option for option in options if option is not None), default=None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipelines.calibration.words import for_target
+
 
 def calibration_summary(out: Path, found: dict[str, Any]) -> str:
     """What a calibration found, the answer first."""
@@ -40,7 +42,12 @@ def _kept(found: dict[str, Any]) -> str:
     if found["probability"] is None and found["cascade"] is None:
         return "abstains: no label decides between a and b"
     if selective is None:
-        return "abstains: no threshold on the judge's confidence earns the target with these labels"
+        said = "abstains: no threshold on the judge's confidence earns the target with these labels"
+        items = found["selective_items"]
+        if items is None:
+            return said
+        tested = f"(tested on {len(items['ids'])} labels, one of each prompt)"
+        return f"{said}\n{tested}; for {items['target']:.0%}: {for_target(found)}"
     threshold = selective["threshold"]
     which = "that the cascade keeps" if threshold is None else f"with confidence ≥ {threshold:.3f}"
     return (

@@ -158,7 +158,7 @@ def plan(found: Found) -> list[str]:
         f"({told['labels_for_width']:,} in all)."
     ]
     if items is not None:
-        said.append(f"For {exactly(items['target'])} precision: {_for_target(found)}")
+        said.append(f"For {exactly(items['target'])} precision: {for_target(found)}")
     if drawn := told.get("next"):
         said.append(
             f"{drawn['file']} holds {many(drawn['n'], 'pair')} to label next, drawn from {drawn['of']:,} so "
@@ -169,12 +169,17 @@ def plan(found: Found) -> list[str]:
     return said
 
 
-def _for_target(found: Found) -> str:
-    told = found["planner"]
+def for_target(found: Found) -> str:
     if found["selective"] is not None:
         return "earned already; more labels may let more of the judge’s labels be kept."
-    if told["labels_for_target"] is None:
+    told = found["planner"]
+    return more_to_earn(told["labels_for_target"], told["more_for_target"])
+
+
+def more_to_earn(in_all: int | None, more: int | None) -> str:
+    """What more labels would do where nothing earns the target."""
+    if in_all is None or more is None:
         return "more labels alone will not earn it; no part of this judge’s verdicts is right that often."
-    if told["more_for_target"] == 0:
+    if more == 0:
         return "about as many labels as here would do as often as not; more of them make it likely."
-    return f"about {many(told['more_for_target'], 'more label')}, if it goes on being right as often as here."
+    return f"about {many(more, 'more label')} of other prompts, if it goes on being right as often as here."

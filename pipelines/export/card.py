@@ -23,6 +23,7 @@ def card(folder: Path, files: Mapping[str, str], made: Mapping[str, Any], manife
     }
     config, counts = manifest["config"], manifest["counts"]
     judges = config.get("judge") or [config.get("reward_model")]
+    under = f" under the\nconstitution {_name(config.get('constitution'))}" if config.get("judge") else ""
     rows = "\n".join(
         f"| {split} | {told['written']} of {told['rows']} |" for split, told in made["splits"].items()
     )
@@ -45,14 +46,13 @@ Rows for `{made["dataset"]}`, checked against {made["read_from"].partition(":")[
 ## How it was made
 
 {counts["prompts"]} prompts, {counts["candidates"]} candidate responses by {_names(config.get("policy"))},
-{counts["judgments"]} judgments by {_names(judges)} under the
-constitution {_name(config.get("constitution"))}; {counts["pairs"]} pairs with {_rule(manifest)}.
-`export.json` has the hash of the run's manifest.
+{counts["judgments"]} judgments by {_names(judges)}{under};
+{counts["pairs"]} pairs with {_rule(manifest)}. `export.json` has the hash of the run's manifest.
 
 ## Limits
 
-The labels are a model's opinion under that constitution and carry its blind spots; no human has looked at
-them unless the owner says so. Do not evaluate a model trained on them with the judge that made them.
+The labels are a model's opinion and carry its blind spots; no human has looked at them unless the owner says
+so. Do not evaluate a model trained on them with the judge that made them.
 
 ## Licence
 

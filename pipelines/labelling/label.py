@@ -37,6 +37,8 @@ def label(config: LabelConfig, console: Console, *, overwrite: bool = False) -> 
         check_unwritten(config.verdict_file, overwrite)
     constitution = load_constitution(config.constitution) if config.constitution is not None else None
     drawn = _drawn(config)
+    if drawn is not None and config.audit is None:
+        _warn_of_few_prompts(drawn, console)
     with Store(config.store, config.overlap) as store:
         if drawn is not None:
             store.add(drawn.items, drawn.votes, drawn.meta)
@@ -50,6 +52,15 @@ def label(config: LabelConfig, console: Console, *, overwrite: bool = False) -> 
         if config.source.is_dir():
             record(config.source, "labels", config.labels)
         return summary(store, config)
+
+
+def _warn_of_few_prompts(drawn: _Drawn, console: Console) -> None:
+    n, prompts = len(drawn.items), len({messages_hash(item.prompt) for item in drawn.items})
+    if prompts < n:
+        console.warn(
+            f"{many(n, 'pair')} of {many(prompts, 'prompt')}: prefgen calibrate tests a precision on one "
+            "label of each prompt; labels of other prompts tell more"
+        )
 
 
 def _exported(config: LabelConfig) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def _legend(found: Mapping[str, Any]) -> list[str]:
     marks = [("*", "own", "the run's own settings"), (">", "picked", "the row of the command below")]
     shown = [f"{mark} {told}" for mark, key, told in marks if any(row[key] for row in found["rows"])]
     precision = (
-        "precision: share of labels that people should agree with, by the calibration"
+        "precision: share of labels that people should agree with, by the calibration: an estimate; "
+        "--target-precision asks whether it is earned"
         if found["calibrated"]
         else "precision: unknown, not calibrated (prefgen calibrate)"
     )

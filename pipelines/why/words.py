@@ -25,6 +25,8 @@ def _listing(found: Found) -> Iterator[str]:
     counts = found["counts"]
     yield f"{counts['pairs']:,} pairs, {counts['unsure']:,} that were not clear enough"
     for kind, name in kinds.items():
+        if not found[kind]:
+            continue
         yield from ("", f"{name}:")
         for row in found[kind]:
             sure = "      " if row.get("confidence") is None else f"{row['confidence']:.4f}"

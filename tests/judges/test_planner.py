@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from judges.intervals import clopper_pearson_upper
-from judges.planner import labels_for_target, labels_for_width, next_to_label
+from judges.planner import labels_for_target, labels_for_width, labels_to_earn, next_to_label
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,16 @@ def test_labels_for_a_target_are_just_enough() -> None:
     assert clopper_pearson_upper(int(np.ceil(n * 0.05)), n, 0.1) <= 0.1
     assert labels_for_target(0.95, 0.9, 0.1, coverage=0.5) == 2 * n
     assert labels_for_target(0.9, 0.9, 0.1) is None
+
+
+def test_labels_to_earn_a_target_on_the_most_confident_share() -> None:
+    confidence = np.linspace(0.5, 1, 100)
+    upper_half = confidence > 0.75
+    # Right on the upper half, by chance below: only that half ever earns it.
+    right = upper_half | (np.arange(100) % 2 == 0)
+    assert labels_to_earn(confidence, right, 0.9, 0.1) == labels_for_target(1.0, 0.9, 0.1, coverage=0.5)
+    assert labels_to_earn(confidence, ~upper_half, 0.9, 0.1) is None
+    assert labels_to_earn([], [], 0.9, 0.1) is None
 
 
 def test_every_stretch_of_confidence_is_drawn_from() -> None:

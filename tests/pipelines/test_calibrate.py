@@ -13,6 +13,10 @@ import pytest
 from people import chance, labelled_run
 from running import FAKES, Runner, process, rows, some_prompts, write_prompts
 
+from judges.planner import labels_to_earn
+from pipelines.calibration.file import read_calibration
+from prefgen.errors import GateError
+
 SAMPLES = Path(__file__).parents[3] / "shared" / "data"
 LABEL = {"prompt": "Q?", "response_a": "one", "response_b": "three"}
 
@@ -116,6 +120,12 @@ def test_the_threshold_is_tested_on_one_pair_of_each_prompt(tmp_path: Path, pref
     assert len(found["selective_items"]["correct"]) == 40
     assert sum(found["selective_items"]["correct"]) == 35
     assert found["selective"] is None
+    planner = found["planner"]
+    assert (
+        planner["more_for_target"] is None or planner["more_for_target"] == planner["labels_for_target"] - 40
+    )
+    shown = prefgen("calibrate", told, "--verdicts", verdicts, "--out", tmp_path / "c2").out
+    assert "\n(tested on 40 labels, one of each prompt); for 90%: " in shown
     low, high = found["agreement"]["ci"]
     assert high - low > 0.15  # As of 40 observations, not of 200.
 
@@ -306,7 +316,24 @@ def test_nothing_is_paid_for_what_cannot_be_earned(calibrated: Path, prefgen: Ru
     assert ran.code == 3
     assert "no threshold" in ran.err
     assert "25 labels" in ran.err
+    assert "fix: more human labels of other prompts (25 were tested, one of each prompt), a lower" in ran.err
     assert not (calibrated / "none").exists()
+
+
+def test_a_refusal_says_how_many_labels_would_do(calibrated: Path) -> None:
+    """The most confident of 40 is wrong: the test ends at its 30 first, though 39 of 40 are right."""
+    found = json.loads((calibrated / "c" / "calibration.json").read_text())
+    sure, right = [1 - place / 100 for place in range(40)], [place > 0 for place in range(40)]
+    needed = labels_to_earn(sure, right, 0.95, 0.1)
+    assert needed is not None
+    assert needed > 40
+    told = write(
+        calibrated / "told.json",
+        [found | {"selective_items": {**found["selective_items"], "confidence": sure, "correct": right}}],
+    )
+    with pytest.raises(GateError) as raised:
+        read_calibration(told).stages(0.95)
+    assert f"fix: about {needed - 40} more human labels of other prompts (40 were tested" in str(raised.value)
 
 
 def test_a_calibration_is_of_one_judge_asked_in_one_way(calibrated: Path, prefgen: Runner) -> None:

@@ -85,6 +85,22 @@ def test_a_run_gives_its_pairs_with_the_side_the_judge_takes(run: Path, which: s
 
 
 @pytest.mark.usefixtures("unserved")
+@pytest.mark.parametrize(("prompts", "warned"), [(2, True), (4, False)])
+def test_pairs_of_few_prompts_are_told_of(
+    prompts: int, warned: bool, prefgen: Runner, tmp_path: Path
+) -> None:
+    told = [
+        {"id": str(n), "prompt": f"Question {n % prompts}?", "response_a": "one", "response_b": "two"}
+        for n in range(4)
+    ]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in told))
+    ran = prefgen("label", file, "--out", tmp_path / "l.jsonl")
+    assert ran.code == 0, ran.err
+    assert ("4 pairs of 2 prompts: prefgen calibrate tests a precision on one label" in ran.err) == warned
+
+
+@pytest.mark.usefixtures("unserved")
 def test_a_run_is_drawn_from_and_more_may_be_asked_for_later(
     prefgen: Runner, run: Path, tmp_path: Path
 ) -> None:

@@ -180,5 +180,5 @@ def test_expected_precision_by_the_runs_own_map(prefgen: Runner, tmp_path: Path,
     assert told[0.95]["expected_precision"] == pytest.approx(sum(sure[1:]) / 2)
     assert {name: row["pairs"] for name, row in told.items()} == {0.6: 6, 0.75: 4, 0.9: 4, 0.95: 4, 0.99: 2}
     shown = prefgen("pair", run, "--strategy", "all").out
-    assert "people should agree with, by the calibration" in shown
+    assert "people should agree with, by the calibration: an estimate" in shown
     assert "90.2%" in shown

@@ -192,7 +192,15 @@ def test_ids_are_shown_without_one(prefgen: Runner, run: Path) -> None:
     assert least["confidence"] == pytest.approx(1 / (1 + math.exp(-2.0)))
     assert most["confidence"] == pytest.approx(1 / (1 + math.exp(-2.5)))
     assert len(found["undecided"]) == 2
-    assert most["pair_id"] in prefgen("why", run).out
+    shown = prefgen("why", run).out
+    assert most["pair_id"] in shown
+    assert "not clear enough:\n  " in shown
+
+
+def test_a_list_without_ids_is_not_shown(prefgen: Runner, tmp_path: Path, fakes: Fakes) -> None:
+    run = generated(prefgen, tmp_path, "--min-confidence", 0.6)
+    assert told(prefgen, run)["undecided"] == []
+    assert "not clear enough:" not in prefgen("why", run).out
 
 
 def test_an_unknown_id_names_the_nearest(prefgen: Runner, run: Path) -> None:
