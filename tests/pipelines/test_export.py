@@ -436,7 +436,7 @@ def test_the_export_says_what_it_is_and_nothing_of_this_machine(
     assert f"{out}/train.jsonl" in done.result["start"][0]
     everything = "".join((out / name).read_text() for name in files(out))
     config = json.loads((talking / "manifest.json").read_text())["config"]
-    assert f"pairs with\nconfidence ≥ {config['min_confidence']:g}." in (out / "README.md").read_text()
+    assert f"pairs with confidence ≥ {config['min_confidence']:g}." in (out / "README.md").read_text()
     for private in (str(tmp_path), str(talking.parent), "/home/me", "10.0.0.7"):
         assert private not in everything
 
