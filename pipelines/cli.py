@@ -52,7 +52,7 @@ GROUPS = {
     },
     "Look": {
         "evaluate": "How often a judge prefers one model's answers to another's, and how sure that is.",
-        "report": "Write the page of any directory prefgen made anew, and summarise it.",
+        "report": "Write anew the page of any directory that prefgen made, and summarise it.",
         "why": "How a pair came to be, or why there is none: judgments, arithmetic, rule, trainings.",
     },
     "Keep": {
@@ -149,8 +149,8 @@ def _how_to_go_on(arguments: list[str]) -> str:
     if "resume" in options:
         words = [word for word in arguments if word not in ("--overwrite", "--resume")]
         again = shlex.join(["prefgen", *words, "--resume"])
-        kept = "the last checkpoint" if words[0] == "train" else "every answer that came in"
-        return f"interrupted; {kept} is kept; go on with:\n  {again}"
+        kept = "checkpoints are" if words[0] == "train" else "every answer that came in is"
+        return f"interrupted; {kept} kept; go on with:\n  {again}"
     if {"ledger", "max_cost"} <= options:
         return "interrupted; answers that came in are in the ledger: the same command pays for none twice"
     return "interrupted"

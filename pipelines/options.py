@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from pipelines.helping import FEW, RUN, FieldOption, own_fields, topics_of
 from prefgen.errors import InputError, UsageError
-from prefgen.yamlfile import first_fault, read_yaml, validation_message
+from prefgen.yamlfile import first_fault, read_yaml, said_of, validation_message
 
 _FLAGS = {"resume": "resume", "overwrite": "overwrite", "quiet": "quiet", "json": "as_json"}
 _RESOLVED = ("inputs", "command")
@@ -84,7 +84,7 @@ def build(config: type[C], given: dict[str, Any], beside: type[BaseModel] | None
             raise validation_message(path, error, config, others=others) from error
         if fault["type"] == "missing":
             raise UsageError(f"missing {_shown(name)}: {config.model_fields[name].description}") from error
-        message = fault["msg"].removeprefix("Value error, ")
+        message = said_of(fault)
         raise UsageError(
             f"{_shown(name)}: {message} (seen: {fault['input']!r})" if name else message
         ) from error

@@ -513,7 +513,7 @@ def convert(
 def report(
     directory: StrPath = ..., *, quiet: bool | None = ...,
 ) -> Result:
-    """Write the page of any directory prefgen made anew."""
+    """Write anew the page of any directory that prefgen made."""
 
 def quickstart(
     out: StrPath = ..., *,

@@ -83,11 +83,18 @@ def validation_message(
             expected=None if near else ", ".join(known),
             fix=f"did you mean {near[0]!r}?" if near else "remove it",
         )
-    message = (
-        "required, and missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
-    )
+    message = "required, and missing" if fault["type"] == "missing" else said_of(fault)
     seen = None if fault["type"] == "missing" else fault["input"]
     return InputError(path, f"{where or 'the file'}: {message}", line=line, seen=seen)
+
+
+def said_of(fault: ErrorDetails) -> str:
+    """What pydantic says of a fault, and of a percentage that a share was meant."""
+    said = fault["msg"].removeprefix("Value error, ")
+    limits, seen = fault.get("ctx") or {}, fault["input"]
+    if 1 in (limits.get("lt"), limits.get("le")) and isinstance(seen, int | float) and 1 < seen <= 100:
+        return f"{said}: a share, such as {seen / 100:g}"
+    return said
 
 
 def first_fault(error: ValidationError) -> ErrorDetails:

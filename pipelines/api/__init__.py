@@ -188,7 +188,7 @@ class _ReportCall(BaseModel):
 
 @plain_function(_ReportCall, first="directory", skip=("config",))
 def report(config: _ReportCall, console: Console) -> Result:
-    """Write the page of any directory prefgen made anew."""
+    """Write anew the page of any directory that prefgen made."""
     from pipelines.report.directory import kind_of, report_on
 
     values, _ = report_on(config.directory)

@@ -15,7 +15,7 @@ from pipelines.helping import Command
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @common
 def report(directory: Path, as_json: bool, quiet: bool) -> None:
-    """Write the page of any directory prefgen made anew, and summarise it.
+    """Write anew the page of any directory that prefgen made, and summarise it.
 
     That of a run or other pairs of it, a training, a sweep, a loop, an evaluation, a calibration, an audit,
     revisions, or a quickstart. No model is called.

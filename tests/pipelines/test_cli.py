@@ -45,7 +45,7 @@ def _interrupt(*_: object, **__: object) -> None:
         ),
         (
             ["train", "dpo", "--resume"],
-            "the last checkpoint is kept; go on with:\n  prefgen train dpo --resume\n",
+            "checkpoints are kept; go on with:\n  prefgen train dpo --resume\n",
         ),
         (["rlaif", "c.yaml"], "go on with:\n  prefgen rlaif c.yaml --resume\n"),
         (["quickstart"], "go on with:\n  prefgen quickstart --resume\n"),
