@@ -74,7 +74,7 @@ def small_home(folder: Path) -> Path:
 async def test_whole_and_again(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     home, out = small_home(tmp_path / "home"), tmp_path / "out"
-    stages = ("dpo", "kto", "grpo", "ppo")
+    stages = ("dpo", "ppo")  # One that learns from pairs, and one from rewards.
     results = await quickstart(out, Console(quiet=True), stages=stages, home=home)
     assert results == load_results(out)
     assert results["counts"]["prompts"] == 40

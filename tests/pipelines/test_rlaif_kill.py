@@ -75,6 +75,12 @@ def test_a_loop_killed_at_every_step_ends_like_one_that_was_not(tmp_path: Path) 
     same(tmp_path / "whole" / "loop", folder / "loop")
 
 
+def noted(uses: Path) -> list[dict[str, Any]]:
+    """Without where and when."""
+    lines = [json.loads(line) for line in uses.read_text().splitlines()]
+    return [{name: line[name] for name in line if name not in ("path", "time")} for line in lines]
+
+
 def same(whole: Path, killed: Path) -> None:
     """The same files; the same numbers in them; the same tables."""
     assert files(killed) == files(whole)
@@ -85,6 +91,8 @@ def same(whole: Path, killed: Path) -> None:
         if name.endswith("run/manifest.json"):
             one_counts, other_counts = (json.loads(path.read_text())["counts"] for path in (one, other))
             assert one_counts == other_counts, name
+        elif name.endswith("uses.jsonl"):
+            assert noted(one) == noted(other), name
         elif name.endswith(".json"):
             assert lasting(json.loads(one.read_text())) == lasting(json.loads(other.read_text())), name
         elif name.endswith(".parquet"):
