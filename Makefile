@@ -42,7 +42,7 @@ quickstart: setup
 	@$(BIN)/prefgen quickstart --out quickstart --resume
 
 test: setup
-	@echo "running the tests (a quarter of an hour on two cores; leave out the slow ones with PYTEST=\"-m 'not vllm and not train'\")"
+	@echo "running the tests (some twenty minutes on two cores; leave out the slow ones with PYTEST=\"-m 'not vllm and not train'\")"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: setup format-check lint types audit test
