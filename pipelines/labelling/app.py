@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from judges.constitution import Constitution
 from pipelines.labelling.config import LabelConfig
-from pipelines.labelling.export import lines, write_labels
+from pipelines.labelling.export import write_labels
 from pipelines.labelling.guard import Guard
 from pipelines.labelling.item import ADJUDICATOR, Answer, name_of, other_side, swapped
 from pipelines.labelling.page import asset, dispute, done_page, item_page, refusal_page, who_page
@@ -125,10 +125,6 @@ class Desk:
             done_page(who, self.store.progress(who), self.store.last(who), found, whole=whole)
         )
 
-    async def labels(self, request: Request) -> Response:
-        name = {"content-disposition": 'attachment; filename="labels.jsonl"'}
-        return Response("".join(lines(self.store)), media_type="application/x-ndjson", headers=name)
-
     async def asset(self, request: Request) -> Response:
         name = request.path_params["asset"]
         if name not in _TYPES:
@@ -172,7 +168,6 @@ def make_app(store: Store, config: LabelConfig, constitution: Constitution | Non
             Route("/{token}/answer", desk.answer, methods=["POST"]),
             Route("/{token}/undo", desk.undo, methods=["POST"]),
             Route("/{token}/again", desk.again, methods=["POST"]),
-            Route("/{token}/labels.jsonl", desk.labels),
             Route("/{token}/{asset}", desk.asset),
         ],
         middleware=[Middleware(Guard, token=token, host=config.host)],

@@ -209,8 +209,7 @@ def done_page(
 <section><h2>All of it</h2>
 <p>{found["n_complete"]} of {many(found["n_items"], "pair")} have all their labels.</p>
 {"".join(f"<p>{text(capital(line))}.</p>" for line in told)}
-<p><a href="labels.jsonl" download>Download the labels</a> (on the machine that runs this page:
-{text(found["out"])})</p>
+<p>The labels are in {text(found["out"])} on the machine that runs this page.</p>
 </section></main>"""
     return _page("Done", body)
 

@@ -20,6 +20,7 @@ from page import Page
 from judges.constitution import load_constitution
 from pipelines.labelling.app import make_app
 from pipelines.labelling.config import LabelConfig
+from pipelines.labelling.export import lines
 from pipelines.labelling.guard import known_host
 from pipelines.labelling.item import Item, swapped
 from pipelines.labelling.markdown import rendered
@@ -274,20 +275,20 @@ async def test_adjudication_shows_what_was_said_without_names_and_on_the_sides_s
         assert (await client.get(AT)).headers["location"].startswith("done")
         done = (await client.get(f"{AT}done")).text
         assert "Two people agree on 50% of 2 pairs" in done
-        rows = [json.loads(line) for line in (await client.get(f"{AT}labels.jsonl")).text.splitlines()]
+        rows = [json.loads(line) for line in lines(store)]
     assert rows[-1]["adjudicated"] is True
     assert rows[-1]["label"] == ("b" if swap else "a")
 
 
-async def test_the_done_page_has_the_labels_and_the_audit_only_when_all_is_done(tmp_path: Path) -> None:
+async def test_the_done_page_has_the_audit_only_when_all_is_done_and_never_the_labels(tmp_path: Path) -> None:
     pairs = (Item(f"i{n}", user("p"), "x", "y", margin=1.0) for n in range(2))
     async with opened(tmp_path, *pairs, source=tmp_path, audit=2) as (client, store):
         store.answer("anna", "i0", "a")
         assert "emitted pairs" not in (await client.get(f"{AT}done?annotator=anna")).text
         store.answer("anna", "i1", "b")
         assert "Audit of 2 of 3 emitted pairs" in (await client.get(f"{AT}done?annotator=anna")).text
-        downloaded = await client.get(f"{AT}labels.jsonl")
-        assert [json.loads(line)["label"] for line in downloaded.text.splitlines()] == ["a", "b"]
+        # What others said is not for who still labels.
+        assert (await client.get(f"{AT}labels.jsonl")).status_code == 404
         store.answer("ben", "i1", "skip")
         assert "skipped again" in (await client.get(f"{AT}done?annotator=ben")).text
         assert (await client.post(f"{AT}again?annotator=ben")).status_code == 303
