@@ -7,6 +7,7 @@ stands for its own: `train("dpo", data=run, …)`.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
-class Result:
+class Result(ABC):
     """`path`: the folder or file, as it was given. `values`: what the command prints with --json, read from
     FILE where it is left out. `summary`: what the command prints without."""
 
@@ -42,8 +43,8 @@ class Result:
         return read_json(file)
 
     @property
-    def summary(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def summary(self) -> str: ...
 
     @property
     def report(self) -> Path | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from abc import ABC
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ _SHOWN = ("__init__", "__await__", "__fspath__")
 
 
 def _class(kind: type) -> str:
-    base = "" if kind.__base__ in (object, None) else f"({kind.__base__.__name__})"
+    base = "" if kind.__base__ in (object, ABC, None) else f"({kind.__base__.__name__})"
     lines = [f"    {name}: {text}" for name, text in inspect.get_annotations(kind).items()]
     for name, member in vars(kind).items():
         if isinstance(member, property):
