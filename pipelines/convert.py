@@ -170,8 +170,8 @@ def _tell(found: Conversion, config: ConvertConfig, console: Console) -> None:
 def _gate_message(found: Conversion, config: ConvertConfig) -> str:
     seen = f"{found.failed} of {found.rows} rows could not be used"
     if found.failed <= config.max_failed * found.rows:
-        dropped = ", ".join(f"{number} {why}" for why, number in found.dropped.items())
-        return f"{config.file}: no row is left for {config.to}: {seen}, {dropped}; see {config.rejected}"
+        told = ", ".join([seen, *(f"{number} {why}" for why, number in found.dropped.items())])
+        return f"{config.file}: no row is left for {config.to}: {told}; see {config.rejected}"
     return (
         f"{config.file}: {seen} (allowed: {config.max_failed:.0%}); nothing is written but "
         f"{config.rejected}: correct them, or raise --max-failed"

@@ -189,6 +189,13 @@ def test_a_completion_of_several_turns_is_no_plain_string(run: Runner, tmp_path:
     assert "--format conversational" in done.err
 
 
+def test_a_file_of_which_nothing_is_left_says_so_in_whole_words(run: Runner, tmp_path: Path) -> None:
+    row = {"prompt": "p", "completions": [{"response": "a", "overall_score": 8}, {"response": "b"}]}
+    file = write_prompts(tmp_path / "u.jsonl", [row])
+    done = run("convert", file, "--to", "dpo", "--out", tmp_path / "o.jsonl", "--max-failed", 1)
+    assert "no row is left for dpo: 1 of 1 rows could not be used; see" in done.err
+
+
 def test_a_file_without_a_usable_row_leaves_nothing_but_the_list(run: Runner, tmp_path: Path) -> None:
     file = write_prompts(tmp_path / "f.jsonl", thumbs([None, None]))
     done = run("convert", file, "--to", "kto", "--out", tmp_path / "o.jsonl")
